@@ -1,0 +1,1 @@
+"""Recall quality, measured through the path a user's call takes."""

@@ -1,0 +1,1 @@
+"""Pure functions over hits: analysis, fusion, filters."""

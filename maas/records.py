@@ -1,0 +1,172 @@
+"""What maas answers with. REST serialises these models, the SDK parses them back, the brain returns them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Event = Literal["ADD", "UPDATE", "DELETE", "NONE"]
+Mode = Literal["hybrid", "dense", "lexical"]
+Dedupe = Literal["exact", "semantic", "off"]
+Role = Literal["user", "assistant", "system", "tool"]
+KeyScope = Literal["read", "write", "admin"]
+
+DEFAULT_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose memories: no query runs without both."""
+
+    tenant: str
+    user_id: str
+
+
+class Record(BaseModel):
+    """Base of all answers: immutable; a client ignores fields a newer server adds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Memory(Record):
+    """One memory as it stands now. All times are UTC."""
+
+    id: str
+    user_id: str
+    text: str
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    agent_id: str | None = None
+    session_id: str | None = None
+    role: Role | None = None
+    name: str | None = Field(None, description="Who said it, for a turn of a conversation.")
+    key: str | None = Field(None, description="The caller's own id; unique per user.")
+    importance: float | None = None
+    created_at: datetime = Field(description="When it was said; given by the caller, else the time of storing.")
+    updated_at: datetime = Field(description="When its row last changed.")
+    expires_at: datetime | None = None
+    superseded_by: str | None = None
+    superseded_at: datetime | None = None
+    version: int = 1
+
+
+class Similar(Record):
+    """An existing memory close to the one being stored."""
+
+    id: str
+    score: float
+
+
+class StoreResult(Record):
+    """What became of one stored item."""
+
+    id: str
+    text: str
+    event: Event
+    similar: list[Similar] = Field(default_factory=list)
+
+
+class StoreResponse(Record):
+    results: list[StoreResult]
+
+
+class SearchHit(Memory):
+    """A recalled memory; ``score`` is in 0..1, higher is better, in every mode."""
+
+    score: float
+    explain: dict[str, float] | None = Field(None, description="Each part's contribution, when asked for.")
+
+
+class RecallResponse(Record):
+    results: list[SearchHit]
+    took_ms: float
+
+
+class Page(Record):
+    """One page of a list; ``next_cursor`` is null on the last."""
+
+    results: list[Memory]
+    next_cursor: str | None = None
+
+
+class HistoryEntry(Record):
+    """One version of a memory, with who wrote it and when."""
+
+    memory_id: str
+    version: int
+    event: Event
+    text: str
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    importance: float | None = None
+    expires_at: datetime | None = None
+    at: datetime
+    actor: str
+
+
+class History(Record):
+    results: list[HistoryEntry]
+
+
+class Deleted(Record):
+    id: str
+    event: Event = "DELETE"
+
+
+class ErasureReceipt(Record):
+    """Rows that belonged to the user, by table, before and after the erasure."""
+
+    user_id: str
+    erased_at: datetime
+    before: dict[str, int]
+    after: dict[str, int]
+
+
+class ImportReport(Record):
+    imported: int
+    skipped: int = Field(description="Already there with the same id.")
+    reembedded: int = Field(description="Came without a vector of this embedder and were encoded here.")
+
+
+class ApiKey(Record):
+    """A key without its secret."""
+
+    id: str
+    tenant: str
+    name: str
+    scopes: list[KeyScope]
+    user_id: str | None = None
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class NewApiKey(ApiKey):
+    """A key just made: ``key`` is shown here once and stored nowhere."""
+
+    key: str
+
+
+class KeyList(Record):
+    results: list[ApiKey]
+
+
+class ReindexStatus(Record):
+    """Progress of re-embedding to the current embedder's fingerprint."""
+
+    state: Literal["idle", "running", "interrupted", "done", "failed"]
+    fingerprint: str = Field(description="The space recall answers from once done: the current embedder's.")
+    done: int = Field(description="Memories that have a vector in that space.")
+    total: int
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: str | None = None
+
+
+class Embeddings(Record):
+    """Answer of ``POST /encode``."""
+
+    embeddings: list[list[float]]
+    model: str
+    dim: int

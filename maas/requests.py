@@ -1,0 +1,257 @@
+"""What maas accepts. The brain's arguments, a REST body and the SDK's body are validated by these same models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from maas.errors import FieldError, InvalidInputError
+from maas.records import Dedupe, KeyScope, Mode, Role
+
+MAX_TEXT_BYTES = 1_000_000
+MAX_ID_LENGTH = 256
+MAX_BATCH = 1_000
+MAX_TOP_K = 1_000
+MAX_PAGE = 1_000
+MAX_METADATA_BYTES = 65_536
+MAX_DEPTH = 32
+
+
+def _storable(text: str) -> str:
+    """Text that SQLite, JSON and a tokenizer can all carry."""
+    if "\x00" in text:
+        raise ValueError("holds a NUL character; remove it")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"holds a lone surrogate at position {error.start}; send valid Unicode") from None
+    return text
+
+
+def _memory_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; give at least one visible character")
+    size = len(_storable(text).encode("utf-8"))
+    if size > MAX_TEXT_BYTES:
+        raise ValueError(f"is {size:,} bytes, the limit is {MAX_TEXT_BYTES:,}; store it as a document")
+    return text
+
+
+def _identifier(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty")
+    if len(value) > MAX_ID_LENGTH:
+        raise ValueError(f"is {len(value)} characters long, the limit is {MAX_ID_LENGTH}")
+    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+        raise ValueError("holds a control character")
+    return _storable(value)
+
+
+def _utc(value: datetime) -> datetime:
+    """Times without a zone are taken as UTC."""
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None
+
+
+def _not_a_number(value: Any) -> Any:
+    """Pydantic reads 1700000000 as seconds since 1970; a caller who means milliseconds would be off by centuries."""
+    if isinstance(value, (int, float)):
+        raise ValueError("is a number; give an ISO 8601 string such as 2024-05-01T12:00:00Z")
+    return value
+
+
+def _plain_json(value: Any, depth: int = 0) -> int:
+    """Size in bytes of a JSON value; refuses what JSON cannot say."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
+    if value is None or isinstance(value, bool):
+        return 5
+    if isinstance(value, int):
+        if abs(value) >= 2**63:
+            raise ValueError(f"holds the integer {str(value)[:24]}, outside 64 bits; send it as a string")
+        return 20
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"holds {value}, which JSON cannot carry")
+        return 24
+    if isinstance(value, str):
+        return len(_storable(value).encode("utf-8")) + 2
+    if isinstance(value, Mapping):
+        if bad := next((k for k in value if not isinstance(k, str)), None):
+            raise ValueError(f"has the key {bad!r}; keys are strings")
+        return sum(_plain_json(k) + _plain_json(v, depth + 1) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return sum(_plain_json(v, depth + 1) for v in value)
+    raise ValueError(f"holds a {type(value).__name__}, which JSON cannot carry")
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    size = _plain_json(value)
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"is about {size:,} bytes, the limit is {MAX_METADATA_BYTES:,}")
+    return value
+
+
+MemoryText = Annotated[str, AfterValidator(_memory_text)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Timestamp = Annotated[datetime, BeforeValidator(_not_a_number), AfterValidator(_utc)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
+Importance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Request(BaseModel):
+    """Base of all requests: unknown fields are refused, types are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Message(Request):
+    """One turn of a conversation, in the chat shape of the field."""
+
+    role: Role
+    content: MemoryText
+    name: Identifier | None = None
+    created_at: Timestamp | None = None
+
+
+class StoreRequest(Request):
+    """One memory (``text``) or a run of turns (``messages``), and how to keep it."""
+
+    user_id: Identifier
+    text: MemoryText | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_BATCH)] | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    agent_id: Identifier | None = None
+    session_id: Identifier | None = None
+    created_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
+    importance: Importance | None = None
+    key: Identifier | None = None
+    supersedes: Identifier | None = None
+    dedupe: Dedupe = "exact"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.text is None) == (self.messages is None):
+            raise ValueError("give either text or messages, and not both")
+        if self.messages is not None and len(self.messages) > 1:
+            for field in ("key", "supersedes"):
+                if getattr(self, field) is not None:
+                    raise ValueError(f"{field} names one memory, but {len(self.messages)} messages were given")
+        return self
+
+
+class BatchRequest(Request):
+    memories: Annotated[list[StoreRequest], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class RecallRequest(Request):
+    user_id: Identifier
+    query: MemoryText
+    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
+    mode: Mode = "hybrid"
+    filters: dict[str, Any] | None = None
+    agent_id: Identifier | None = None
+    session_id: Identifier | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
+    include_superseded: bool = False
+    explain: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limit_is_top_k(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "limit" in data:
+            if "top_k" in data:
+                raise ValueError("limit is an alias of top_k; give one of them")
+            data = {**data, "top_k": data["limit"]}
+            del data["limit"]
+        return data
+
+
+class ListRequest(Request):
+    user_id: Identifier
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: str | None = None
+    filters: dict[str, Any] | None = None
+    agent_id: Identifier | None = None
+    session_id: Identifier | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+    include_superseded: bool = False
+
+
+class UpdateRequest(Request):
+    """Fields that are set change; ``expires_at: null`` and ``importance: null`` clear; the rest stays."""
+
+    text: MemoryText | None = None
+    metadata: Metadata | None = None
+    importance: Importance | None = None
+    expires_at: Timestamp | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("nothing to change; give text, metadata, importance or expires_at")
+        for field in ("text", "metadata"):
+            if field in self.model_fields_set and getattr(self, field) is None:
+                raise ValueError(f"{field} cannot be null")
+        return self
+
+
+class EncodeRequest(Request):
+    texts: Annotated[list[MemoryText], Field(max_length=MAX_BATCH)]
+
+
+class KeyRequest(Request):
+    name: Annotated[Identifier, Field(max_length=100)] = "unnamed"
+    scopes: Annotated[list[KeyScope], Field(min_length=1)] = Field(default_factory=lambda: ["read", "write"])
+    user_id: Identifier | None = None
+    expires_at: Timestamp | None = None
+
+
+class EmbeddingsRequest(BaseModel):
+    """OpenAI's ``POST /v1/embeddings``: its own unknown fields (``user``, …) are accepted and ignored."""
+
+    input: MemoryText | Annotated[list[MemoryText], Field(min_length=1, max_length=MAX_BATCH)]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def parse(model: type[R], data: Mapping[str, Any]) -> R:
+    """Validate ``data``; every fault becomes a FieldError of one InvalidInputError."""
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        raise invalid_input(error) from None
+
+
+def invalid_input(error: ValidationError, prefix: tuple[str, ...] = ()) -> InvalidInputError:
+    """Turn pydantic's report into ours: ``body.`` paths dotted, messages without the library's preamble."""
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False):
+        path = ".".join([*prefix, *(str(part) for part in fault["loc"])]) or "request"
+        faults.append(FieldError(path, fault["msg"].removeprefix("Value error, ")))
+    detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:3])
+    if len(faults) > 3:
+        detail += f"; and {len(faults) - 3} more"
+    return InvalidInputError(detail, errors=faults)

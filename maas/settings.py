@@ -1,0 +1,183 @@
+"""Settings: config.yaml < MAAS_* environment (``__`` nests) < arguments. Unknown keys are refused by name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from maas.errors import ConfigError
+
+ENV_PREFIX = "MAAS_"
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    host: str = Field("127.0.0.1", description="Address to bind; anything but loopback needs auth.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 takes a free one.")
+    workers: PositiveInt = Field(1, description="Server processes sharing the data folder.")
+    threads: PositiveInt = Field(64, description="Requests a process works on at once.")
+    max_body_bytes: PositiveInt = Field(16_000_000, description="Larger request bodies are answered 413.")
+
+
+class AuthSettings(Section):
+    enabled: bool = Field(True, description="Require an API key; false only while bound to loopback.")
+
+
+class EmbedderSettings(Section):
+    backend: Literal["auto", "deltanet", "lam", "sentence-transformers"] = Field(
+        "auto", description="auto: the first that loads of lam, deltanet, sentence-transformers."
+    )
+    lam_path: Path | None = Field(None, description="Folder of the lam-base-v1 bundle.")
+    deltanet_checkpoint: Path | None = Field(None, description="LAM checkpoint; unset: the released weights.")
+    deltanet_teacher: Path | None = Field(None, description="Base model folder; unset: the packaged MiniLM.")
+    sentence_transformers_model: str | None = Field(
+        None, description="Model folder, or a name in the local cache; unset: the packaged all-MiniLM-L6-v2."
+    )
+    batch_tokens: PositiveInt = Field(8192, description="Padded tokens encoded in one batch at most.")
+    queue_texts: PositiveInt = Field(4096, description="Texts waiting to be encoded before 503 is answered.")
+
+
+class StorageSettings(Section):
+    url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite in the data folder.")
+    durability: Literal["normal", "full"] = Field(
+        "normal", description="normal survives a crash of the process, full a loss of power as well."
+    )
+    busy_timeout_ms: PositiveInt = Field(10_000, description="How long a writer waits for another process.")
+    cache_bytes: int = Field(512_000_000, ge=0, description="Memory for per-user vector indexes; least recently used go.")
+
+
+class RecallSettings(Section):
+    candidates: PositiveInt = Field(200, description="Hits each part contributes to the fusion.")
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
+    format: Literal["console", "json"] = Field("console", description="Lines for people, or JSON for machines.")
+
+
+class Settings(BaseSettings):
+    """Everything maas can be told. Build it with :func:`load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    data_dir: Path = Field(Path("data"), description="Folder of the database, caches and models.")
+    bootstrap_key: str | None = Field(None, description="First admin key, maas_<id>_<secret>, for unattended set-ups.")
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    embedder: EmbedderSettings = Field(default_factory=EmbedderSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    recall: RecallSettings = Field(default_factory=RecallSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @property
+    def database_url(self) -> str:
+        return self.storage.url or f"sqlite:///{self.data_dir / 'maas.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
+
+
+def load_settings(config: str | Path | None = None, **overrides: Any) -> Settings:
+    """Read ``config`` (default: ./config.yaml if it is there), then the environment, then ``overrides``.
+
+    Args:
+        config: path of a YAML file; naming one that is missing is an error.
+        overrides: nested mappings, e.g. ``server={"port": 0}``.
+
+    Raises:
+        ConfigError: a file that is no YAML mapping, an unknown key (named, with the nearest valid one), a bad value.
+    """
+    path = Path(config) if config is not None else Path("config.yaml")
+    if config is not None and not path.is_file():
+        raise ConfigError(f"the configuration file {path} does not exist; create it or leave --config out")
+    _refuse_unknown_file_keys(path)
+    _refuse_unknown_variables()
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(yaml_file=path if path.is_file() else None)
+
+    try:
+        return Settings.model_construct(**dict(FromFile(**overrides)))
+    except ValidationError as error:
+        raise ConfigError(f"{_source(path)}: {_describe(error)}") from None
+
+
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """Every settable key, dotted: ``data_dir``, ``server.port``, …"""
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from setting_names(section, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _refuse_unknown_file_keys(path: Path) -> None:
+    if not path.is_file():
+        return
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no valid YAML: {error}") from None
+    if content is None:
+        return
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path} holds a {type(content).__name__}; expected keys such as data_dir, server, embedder")
+    known = set(setting_names())
+    for key in _leaves(content):
+        if key not in known and not any(name.startswith(f"{key}.") for name in known):
+            raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}")
+
+
+def _refuse_unknown_variables() -> None:
+    known = {ENV_PREFIX + name.replace(".", "__").upper() for name in setting_names()}
+    sections = {name.rsplit("__", 1)[0] for name in known if "__" in name}
+    for variable in os.environ:
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX) and name not in known and name not in sections:
+            raise ConfigError(f"unknown environment variable {variable!r}{_nearest(name, known)}")
+
+
+def _leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _nearest(key: str, known: set[str]) -> str:
+    match = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else f"; known are {', '.join(sorted(known))}"
+
+
+def _source(path: Path) -> str:
+    return f"{path} and the environment" if path.is_file() else "the environment"
+
+
+def _describe(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']} (found {fault.get('input')!r})"
+        for fault in error.errors(include_url=False)[:3]
+    )
