@@ -1,0 +1,86 @@
+"""Deterministic encoders for tests: hashed word n-grams, so that texts sharing words lie close together."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maas.embedders.protocol import Vectors
+
+_WORD = re.compile(r"\w+")
+
+
+class FakeEmbedder:
+    """A real vector space without a model: each word and word pair adds its own fixed random direction.
+
+    Equal texts give equal vectors in every process; ``name`` seeds the directions, so two names are two spaces.
+
+    Attributes:
+        calls: how often ``encode`` ran.
+        texts_seen: how many texts it encoded in all.
+        batches: the size of each call, in order.
+        closed: whether ``close`` was called.
+    """
+
+    def __init__(self, dim: int = 384, name: str = "fake") -> None:
+        self._dim = dim
+        self._name = name
+        self._lock = threading.Lock()
+        self._directions: dict[str, NDArray[np.float64]] = {}
+        self.calls = 0
+        self.texts_seen = 0
+        self.batches: list[int] = []
+        self.closed = False
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self._name.encode()).hexdigest()[:12]
+        return f"{self._name}:{self._dim}:hash:{digest}"
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        with self._lock:
+            self.calls += 1
+            self.texts_seen += len(texts)
+            self.batches.append(len(texts))
+            vectors = np.zeros((len(texts), self._dim), dtype=np.float32)
+            for row, text in enumerate(texts):
+                vectors[row] = self._vector(text)
+            return vectors
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _vector(self, text: str) -> NDArray[np.float64]:
+        words = _WORD.findall(text.lower())
+        features = words + [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+        total = np.sum([self._direction(feature) for feature in features or [f"\x00{text}"]], axis=0)
+        unit: NDArray[np.float64] = total / np.linalg.norm(total)
+        return unit
+
+    def _direction(self, feature: str) -> NDArray[np.float64]:
+        known = self._directions.get(feature)
+        if known is None:
+            seed = hashlib.sha256(f"{self._name}\x00{feature}".encode("utf-8", "surrogatepass")).digest()
+            known = np.random.default_rng(int.from_bytes(seed[:8], "little")).standard_normal(self._dim)
+            self._directions[feature] = known
+        return known
+
+
+class OtherFakeEmbedder(FakeEmbedder):
+    """The embedder one switches to: same length by default, another space, another fingerprint."""
+
+    def __init__(self, dim: int = 384, name: str = "other-fake") -> None:
+        super().__init__(dim, name)
