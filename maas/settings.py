@@ -54,7 +54,9 @@ class StorageSettings(Section):
         "normal", description="normal survives a crash of the process, full a loss of power as well."
     )
     busy_timeout_ms: PositiveInt = Field(10_000, description="How long a writer waits for another process.")
-    cache_bytes: int = Field(512_000_000, ge=0, description="Memory for per-user vector indexes; least recently used go.")
+    cache_bytes: int = Field(
+        512_000_000, ge=0, description="Memory for per-user vector indexes; least recently used go."
+    )
 
 
 class RecallSettings(Section):

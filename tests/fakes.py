@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import threading
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ class FakeEmbedder:
 
     def _vector(self, text: str) -> NDArray[np.float64]:
         words = _WORD.findall(text.lower())
-        features = words + [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+        features = words + [f"{first} {second}" for first, second in itertools.pairwise(words)]
         total = np.sum([self._direction(feature) for feature in features or [f"\x00{text}"]], axis=0)
         unit: NDArray[np.float64] = total / np.linalg.norm(total)
         return unit
