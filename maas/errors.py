@@ -123,3 +123,15 @@ class TransportError(MaasError):
     """The SDK got no usable answer: refused, timed out, cut off, or not maas on the other side."""
 
     code, title = "transport", "No answer from the server"
+
+
+def error_class(code: str) -> type[MaasError]:
+    """The class whose ``code`` an answer carries; MaasError itself for a code of a newer server."""
+    return _by_code(MaasError).get(code, MaasError)
+
+
+def _by_code(base: type[MaasError]) -> dict[str, type[MaasError]]:
+    found = {base.code: base}
+    for child in base.__subclasses__():
+        found.update(_by_code(child))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -13,11 +14,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
+    StrictBool,
     ValidationError,
+    field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from maas.errors import FieldError, InvalidInputError
+from maas.errors import FieldError, InvalidInputError, MaasError, PayloadTooLargeError
 from maas.records import Dedupe, KeyScope, Mode, Role
 
 MAX_TEXT_BYTES = 1_000_000
@@ -27,6 +32,18 @@ MAX_TOP_K = 1_000
 MAX_PAGE = 1_000
 MAX_METADATA_BYTES = 65_536
 MAX_DEPTH = 32
+MAX_SHOWN_PATH = 200
+
+_TOO_LARGE = "payload_too_large"
+
+
+def _too_large(message: str) -> PydanticCustomError:
+    return PydanticCustomError(_TOO_LARGE, "{message}", {"message": message})
+
+
+def _misfit(field: str, message: str) -> PydanticCustomError:
+    """A fault seen only with the whole request in view, reported under the field to change."""
+    return PydanticCustomError("misfit", "{message}", {"message": message, "field": field})
 
 
 def _storable(text: str) -> str:
@@ -45,7 +62,7 @@ def _memory_text(text: str) -> str:
         raise ValueError("is empty; give at least one visible character")
     size = len(_storable(text).encode("utf-8"))
     if size > MAX_TEXT_BYTES:
-        raise ValueError(f"is {size:,} bytes, the limit is {MAX_TEXT_BYTES:,}; store it as a document")
+        raise _too_large(f"is {size:,} bytes, the limit is {MAX_TEXT_BYTES:,}; split it into several memories")
     return text
 
 
@@ -69,7 +86,8 @@ def _utc(value: datetime) -> datetime:
 
 def _not_a_number(value: Any) -> Any:
     """Pydantic reads 1700000000 as seconds since 1970; a caller who means milliseconds would be off by centuries."""
-    if isinstance(value, (int, float)):
+    digits = isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d_.]+\s*", value)
+    if digits or isinstance(value, (int, float)):
         raise ValueError("is a number; give an ISO 8601 string such as 2024-05-01T12:00:00Z")
     return value
 
@@ -102,7 +120,7 @@ def _plain_json(value: Any, depth: int = 0) -> int:
 def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     size = _plain_json(value)
     if size > MAX_METADATA_BYTES:
-        raise ValueError(f"is about {size:,} bytes, the limit is {MAX_METADATA_BYTES:,}")
+        raise _too_large(f"is about {size:,} bytes, the limit is {MAX_METADATA_BYTES:,}")
     return value
 
 
@@ -110,13 +128,16 @@ MemoryText = Annotated[str, AfterValidator(_memory_text)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Timestamp = Annotated[datetime, BeforeValidator(_not_a_number), AfterValidator(_utc)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
-Importance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Request(BaseModel):
-    """Base of all requests: unknown fields are refused, types are not coerced."""
+    """Base of all requests: unknown fields are refused, and so are JSON values of another type.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    Times are the exception to strictness: they are read from ISO 8601 strings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Message(Request):
@@ -139,7 +160,7 @@ class StoreRequest(Request):
     session_id: Identifier | None = None
     created_at: Timestamp | None = None
     expires_at: Timestamp | None = None
-    importance: Importance | None = None
+    importance: Share | None = None
     key: Identifier | None = None
     supersedes: Identifier | None = None
     dedupe: Dedupe = "exact"
@@ -147,11 +168,11 @@ class StoreRequest(Request):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.text is None) == (self.messages is None):
-            raise ValueError("give either text or messages, and not both")
+            raise _misfit("text", "give either text or messages, and not both")
         if self.messages is not None and len(self.messages) > 1:
             for field in ("key", "supersedes"):
                 if getattr(self, field) is not None:
-                    raise ValueError(f"{field} names one memory, but {len(self.messages)} messages were given")
+                    raise _misfit(field, f"names one memory, but {len(self.messages)} messages were given")
         return self
 
 
@@ -162,23 +183,23 @@ class BatchRequest(Request):
 class RecallRequest(Request):
     user_id: Identifier
     query: MemoryText
-    top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] = 10
+    top_k: Annotated[int, Strict(), Field(ge=1, le=MAX_TOP_K)] = 10
     mode: Mode = "hybrid"
     filters: dict[str, Any] | None = None
     agent_id: Identifier | None = None
     session_id: Identifier | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
-    min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
-    include_superseded: bool = False
-    explain: bool = False
+    min_score: Share = 0.0
+    include_superseded: StrictBool = False
+    explain: StrictBool = False
 
     @model_validator(mode="before")
     @classmethod
     def _limit_is_top_k(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and "limit" in data:
             if "top_k" in data:
-                raise ValueError("limit is an alias of top_k; give one of them")
+                raise _misfit("limit", "is an alias of top_k; give one of them")
             data = {**data, "top_k": data["limit"]}
             del data["limit"]
         return data
@@ -201,16 +222,16 @@ class UpdateRequest(Request):
 
     text: MemoryText | None = None
     metadata: Metadata | None = None
-    importance: Importance | None = None
+    importance: Share | None = None
     expires_at: Timestamp | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("nothing to change; give text, metadata, importance or expires_at")
+            raise _misfit("text", "nothing to change; give text, metadata, importance or expires_at")
         for field in ("text", "metadata"):
             if field in self.model_fields_set and getattr(self, field) is None:
-                raise ValueError(f"{field} cannot be null")
+                raise _misfit(field, "cannot be null")
         return self
 
 
@@ -228,30 +249,50 @@ class KeyRequest(Request):
 class EmbeddingsRequest(BaseModel):
     """OpenAI's ``POST /v1/embeddings``: its own unknown fields (``user``, …) are accepted and ignored."""
 
-    input: MemoryText | Annotated[list[MemoryText], Field(min_length=1, max_length=MAX_BATCH)]
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    input: Annotated[list[MemoryText], Field(min_length=1, max_length=MAX_BATCH)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Annotated[int, Field(ge=1)] | None = None
+    dimensions: Annotated[int, Strict(), Field(ge=1)] | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        if isinstance(value, list) and value and isinstance(value[0], (int, list)):
+            raise ValueError("holds token numbers; send the text itself, since each model has its own tokenizer")
+        return [value] if isinstance(value, str) else value
 
 
 R = TypeVar("R", bound=BaseModel)
 
 
 def parse(model: type[R], data: Mapping[str, Any]) -> R:
-    """Validate ``data``; every fault becomes a FieldError of one InvalidInputError."""
+    """Validate ``data``.
+
+    Raises:
+        InvalidInputError: one FieldError for each fault.
+        PayloadTooLargeError: the faults are texts or metadata over their limits, and nothing else.
+    """
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
         raise invalid_input(error) from None
 
 
-def invalid_input(error: ValidationError, prefix: tuple[str, ...] = ()) -> InvalidInputError:
-    """Turn pydantic's report into ours: ``body.`` paths dotted, messages without the library's preamble."""
+def invalid_input(error: ValidationError, prefix: tuple[str, ...] = ()) -> MaasError:
+    """Turn pydantic's report into ours: dotted paths, messages without the library's preamble."""
+    reported = error.errors(include_url=False, include_input=False)
     faults = []
-    for fault in error.errors(include_url=False, include_input=False):
-        path = ".".join([*prefix, *(str(part) for part in fault["loc"])]) or "request"
-        faults.append(FieldError(path, fault["msg"].removeprefix("Value error, ")))
+    for fault in reported:
+        whole = fault.get("ctx", {}).get("field")
+        parts = [*prefix, *(str(part) for part in fault["loc"]), *([whole] if whole else [])]
+        path = ".".join(parts) or "request"
+        message = "is not a known field" if fault["type"] == "extra_forbidden" else fault["msg"]
+        faults.append(FieldError(path[:MAX_SHOWN_PATH], message.removeprefix("Value error, ")))
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults[:3])
     if len(faults) > 3:
         detail += f"; and {len(faults) - 3} more"
+    if all(fault["type"] == _TOO_LARGE for fault in reported):
+        return PayloadTooLargeError(detail, errors=faults)
     return InvalidInputError(detail, errors=faults)
