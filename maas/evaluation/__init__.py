@@ -1,1 +1,1 @@
-"""Recall quality, measured through the path a user's call takes."""
+"""Recall quality, measured through the same store and recall calls a user makes."""
