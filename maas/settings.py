@@ -44,7 +44,7 @@ class EmbedderSettings(Section):
     sentence_transformers_model: str | None = Field(
         None, description="Model folder, or a name in the local cache; unset: the packaged all-MiniLM-L6-v2."
     )
-    batch_tokens: PositiveInt = Field(8192, description="Padded tokens encoded in one batch at most.")
+    batch_tokens: PositiveInt = Field(2048, description="Padded tokens encoded in one batch at most.")
     queue_texts: PositiveInt = Field(4096, description="Texts waiting to be encoded before 503 is answered.")
 
 
