@@ -38,7 +38,9 @@ class EmbedderSettings(Section):
     backend: Literal["auto", "deltanet", "lam", "sentence-transformers"] = Field(
         "auto", description="auto: the first that loads of lam, deltanet, sentence-transformers."
     )
-    lam_path: Path | None = Field(None, description="Folder of the lam-base-v1 bundle.")
+    lam_path: Path | None = Field(
+        None, description="Folder of the lam-base-v1 bundle; unset: models/lam-base-v1 in the data folder."
+    )
     deltanet_checkpoint: Path | None = Field(None, description="LAM checkpoint; unset: the released weights.")
     deltanet_teacher: Path | None = Field(None, description="Base model folder; unset: the packaged MiniLM.")
     sentence_transformers_model: str | None = Field(
@@ -76,7 +78,9 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(Path("data"), description="Folder of the database, caches and models.")
-    bootstrap_key: str | None = Field(None, description="First admin key, maas_<id>_<secret>, for unattended set-ups.")
+    bootstrap_key: str | None = Field(
+        None, description="First admin key, `maas_<id>_<secret>`, for unattended set-ups; unset: made and printed once."
+    )
     server: ServerSettings = Field(default_factory=ServerSettings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings)

@@ -157,7 +157,7 @@ def test_cut_off_weights_are_refused(tmp_path: Path) -> None:
 
 def test_importing_the_factory_loads_no_model_library() -> None:
     program = (
-        "import sys, maas.embedders.factory; heavy = {'torch', 'transformers', 'sentence_transformers', 'onnxruntime'}; "
+        "import sys, maas.embedders.factory; heavy={'torch', 'transformers', 'sentence_transformers', 'onnxruntime'}; "
         "print(sorted(heavy & sys.modules.keys()))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

@@ -1,0 +1,40 @@
+# make serve   set up what is missing, then serve on 127.0.0.1:8000   (ARGS="--port 9000" is passed on)
+# make test    set up what is missing, then run the whole suite       (ARGS="tests/api -x" narrows it)
+# make lint    ruff and mypy --strict
+# make clean   remove the environment and caches; the data folder stays
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+ARGS   ?=
+
+.PHONY: serve test lint clean
+
+serve: $(VENV)/installed
+	@$(BIN)/maas serve $(ARGS)
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	  v >= (3, 11) or sys.exit(f"found Python {v[0]}.{v[1]}, but maas needs 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing maas and its encoder into $(VENV); the first time takes some minutes"
+	$(PIP) -e '.[torch]'
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing maas with all it is tested with into $(VENV); the first time takes some minutes"
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/installed $@
