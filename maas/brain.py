@@ -1,0 +1,411 @@
+"""PersonalMemoryBrain: the life of a memory, from being stored to being recalled, changed and erased."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from maas.embedders.protocol import Embedder, Vectors
+from maas.errors import (
+    FingerprintMismatchError,
+    NotFoundError,
+    NotReadyError,
+)
+from maas.idempotency import Repeatable
+from maas.ids import UlidFactory
+from maas.items import Item, indexed_text, items_of
+from maas.keys import KeyRing
+from maas.recall.cursor import decode_cursor, encode_cursor
+from maas.recall.filters import parse_filters
+from maas.recall.search import Question, search
+from maas.records import (
+    DEFAULT_TENANT,
+    ApiKey,
+    Deleted,
+    ErasureReceipt,
+    History,
+    ImportReport,
+    KeyList,
+    Memory,
+    NewApiKey,
+    Page,
+    RecallResponse,
+    ReindexStatus,
+    Scope,
+    StoreResponse,
+)
+from maas.reindexing import Reindexer
+from maas.requests import (
+    BatchRequest,
+    EncodeRequest,
+    Identifier,
+    KeyRequest,
+    ListRequest,
+    RecallRequest,
+    Request,
+    StoreRequest,
+    UpdateRequest,
+    parse,
+)
+from maas.settings import Settings, load_settings
+from maas.storage.protocol import MemoryStore, ReadTransaction, Where
+from maas.storage.sqlite_store import SqliteStore
+from maas.storing import Storer, replacement
+from maas.transfer import Exporter, Importer
+
+EMBEDDED_ACTOR = "embedded"
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _User(Request):
+    user_id: Identifier
+
+
+class PersonalMemoryBrain:
+    """Stores and recalls memories of one tenant. Safe to share between threads; use it as a context manager.
+
+    Args:
+        settings: see :func:`maas.settings.load_settings`.
+        embedder: encodes the texts; unset: the backend that ``settings.embedder`` names, closed with the brain.
+        clock: the time in UTC.
+        ids: unique, time-ordered strings of base32.
+
+    Raises:
+        ConfigError: the data folder cannot be written, the schema is newer, or no embedder can be loaded.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        embedder: Embedder | None = None,
+        clock: Clock = utc_now,
+        ids: Callable[[], str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.tenant = DEFAULT_TENANT
+        self.actor = EMBEDDED_ACTOR
+        self._clock = clock
+        self._ids = ids or UlidFactory()
+        self._owns_store = True
+        self._owns_embedder = embedder is None
+        self._store: MemoryStore = SqliteStore(settings)
+        try:
+            self._embedder = embedder if embedder is not None else _build(settings)
+        except BaseException:
+            self._store.close()
+            raise
+
+    @classmethod
+    def from_config(cls, path: str | Path | None = None, **overrides: Any) -> Self:
+        """Open the brain that a config.yaml describes; ``overrides`` as for ``load_settings``."""
+        return cls(load_settings(path, **overrides))
+
+    def acting_as(self, tenant: str, actor: str) -> Self:
+        """A view for another tenant and actor; it shares store and embedder, and closing it closes neither."""
+        view = copy.copy(self)
+        view.tenant, view.actor = tenant, actor
+        view._owns_store = view._owns_embedder = False
+        return view
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database, and the embedder if it was built here. Calling it twice is harmless."""
+        if self._owns_store:
+            self._store.close()
+        if self._owns_embedder:
+            self._embedder.close()
+
+    @property
+    def embedder(self) -> Embedder:
+        return self._embedder
+
+    # -- store ---------------------------------------------------------------------------------------------------
+
+    def store(
+        self, text: str | None = None, *, user_id: str, idempotency_key: str | None = None, **fields: Any
+    ) -> StoreResponse:
+        """Keep one text, or the turns of ``messages``. ``fields`` are those of :class:`StoreRequest`.
+
+        Raises:
+            InvalidInputError: names every field at fault; nothing was written.
+            IdempotencyConflictError: the key came with another request before.
+        """
+        request = parse(StoreRequest, {"text": text, "user_id": user_id, **fields})
+        return self._store_items(items_of(request, self.tenant), idempotency_key, [request])
+
+    def store_messages(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        user_id: str,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> StoreResponse:
+        """Keep the turns of a conversation, each as a memory of its own."""
+        return self.store(user_id=user_id, messages=list(messages), idempotency_key=idempotency_key, **fields)
+
+    def store_batch(
+        self, memories: Sequence[Mapping[str, Any] | StoreRequest], *, idempotency_key: str | None = None
+    ) -> StoreResponse:
+        """Keep many memories, all or none, in one transaction; faults are named as ``memories.3.text``."""
+        requests = _parse_batch(memories)
+        items = [item for i, r in enumerate(requests) for item in items_of(r, self.tenant, f"memories.{i}")]
+        return self._store_items(items, idempotency_key, requests)
+
+    def _store_items(
+        self, items: Sequence[Item], idempotency_key: str | None, requests: Sequence[Request]
+    ) -> StoreResponse:
+        storer = Storer(self._store, self._encode_all, self._embedder.fingerprint, self.actor, self._ids)
+        return storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), self._clock())
+
+    # -- recall --------------------------------------------------------------------------------------------------
+
+    def recall(self, query: str, *, user_id: str, **fields: Any) -> RecallResponse:
+        """The memories that answer ``query`` best. ``fields`` are those of :class:`RecallRequest`.
+
+        Scores are in 0..1 in every mode: dense is the cosine (below 0 counts as 0), lexical the share of the
+        BM25 a perfect match would have, hybrid their weighted mean.
+
+        Raises:
+            InvalidInputError: names every field at fault.
+            FingerprintMismatchError: dense or hybrid, and some of the user's vectors are of another embedder.
+        """
+        started = time.perf_counter()
+        request = parse(RecallRequest, {"query": query, "user_id": user_id, **fields})
+        scope, where = Scope(self.tenant, request.user_id), self._where(request)
+        vector = None if request.mode == "lexical" else self._encode_all([request.query])[0]
+        question = Question(
+            text=request.query,
+            vector=vector,
+            fingerprint=self._embedder.fingerprint,
+            mode=request.mode,
+            top_k=request.top_k,
+            candidates=self.settings.recall.candidates,
+            min_score=request.min_score,
+            explain=request.explain,
+        )
+        with self._store.read() as transaction:
+            if vector is not None:
+                self._refuse_foreign_vectors(transaction, scope)
+            hits = search(transaction, scope, question, where)
+        return RecallResponse.model_construct(results=hits, took_ms=(time.perf_counter() - started) * 1e3)
+
+    def _refuse_foreign_vectors(self, transaction: ReadTransaction, scope: Scope) -> None:
+        """While re-embedding runs, recall answers from what is done and from the words of the rest."""
+        coverage = transaction.coverage(scope, self._embedder.fingerprint)
+        if not coverage.complete and not self._reindexer.running(transaction):
+            raise FingerprintMismatchError(
+                f"{coverage.memories - coverage.vectors:,} of {coverage.memories:,} memories of this user have vectors"
+                f" of another embedder than {self._embedder.name}; run `maas reindex`, or recall with mode lexical"
+            )
+
+    # -- one memory ----------------------------------------------------------------------------------------------
+
+    def get(self, memory_id: str, *, user_id: str | None = None) -> Memory:
+        """Raises NotFoundError if it is not there, expired, or another tenant's."""
+        with self._store.read() as transaction:
+            return self._find(transaction, memory_id, user_id)[1]
+
+    def history(self, memory_id: str, *, user_id: str | None = None) -> History:
+        """Every version of a memory, the first one first."""
+        with self._store.read() as transaction:
+            scope, memory = self._find(transaction, memory_id, user_id)
+            return History.model_construct(results=transaction.history(scope, memory.id))
+
+    def update(
+        self, memory_id: str, *, user_id: str | None = None, idempotency_key: str | None = None, **changes: Any
+    ) -> Memory:
+        """Change what is given (see :class:`UpdateRequest`); the version before stays in the history."""
+        request = parse(UpdateRequest, changes)
+        given = {name: getattr(request, name) for name in request.model_fields_set}
+        repeatable = Repeatable(self.tenant, idempotency_key, f"update {memory_id}", [request])
+        vector = None
+        while True:
+            now = self._clock()
+            with self._store.read() as transaction:
+                scope, before = self._find(transaction, memory_id, user_id)
+            changed_text = given.get("text", before.text) != before.text
+            if changed_text and vector is None:
+                vector = self._encode_all([indexed_text(given["text"], before.name)])[0]
+            with self._store.write() as transaction:
+                scope, current = self._find(transaction, memory_id, user_id)
+                if repeatable.replay(transaction, now) is not None:
+                    return current
+                if (current.text, current.name) != (before.text, before.name):
+                    vector = None
+                    continue
+                after = current.model_copy(update=given)
+                if after != current:
+                    after = after.model_copy(update={"updated_at": now, "version": current.version + 1})
+                    row = replacement(after, current, vector, self.actor)
+                    transaction.replace(scope, self._embedder.fingerprint, row)
+                repeatable.remember(transaction, {scope.user_id}, {"id": memory_id}, now)
+            return after
+
+    def delete(self, memory_id: str, *, user_id: str | None = None) -> Deleted:
+        """Remove a memory with its vectors, terms and versions; what it superseded is current again."""
+        with self._store.write() as transaction:
+            for scope in self._scopes(transaction, memory_id, user_id):
+                if transaction.delete(scope, memory_id):
+                    return Deleted(id=memory_id)
+        raise _not_found(memory_id)
+
+    # -- all of a user -------------------------------------------------------------------------------------------
+
+    def list(self, *, user_id: str, **fields: Any) -> Page:
+        """A page of memories, newest first. ``fields`` are those of :class:`ListRequest`."""
+        request = parse(ListRequest, {"user_id": user_id, **fields})
+        after = decode_cursor(self.tenant, request)
+        with self._store.read() as transaction:
+            scope = Scope(self.tenant, request.user_id)
+            rows = transaction.page(scope, self._where(request), request.limit + 1, after)
+        page, more = rows[: request.limit], len(rows) > request.limit
+        cursor = encode_cursor(self.tenant, request, page[-1][1].created_at, page[-1][0]) if more else None
+        return Page.model_construct(results=[memory for _, memory in page], next_cursor=cursor)
+
+    def erase_user(self, user_id: str) -> ErasureReceipt:
+        """Remove everything kept about a user, and say what it was. A user never seen is erased already."""
+        user_id = parse(_User, {"user_id": user_id}).user_id
+        with self._store.write() as transaction:
+            before, after = transaction.erase(Scope(self.tenant, user_id))
+        return ErasureReceipt(user_id=user_id, erased_at=self._clock(), before=before, after=after)
+
+    def export_user(self, user_id: str) -> Iterator[dict[str, Any]]:
+        """JSON-able lines, a header first: memories with their versions and vectors, on one snapshot."""
+        user_id = parse(_User, {"user_id": user_id}).user_id
+        return Exporter(self._store).lines(Scope(self.tenant, user_id), self._clock())
+
+    def import_memories(self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None) -> ImportReport:
+        """Take in exported lines, all or none; ids that are already there are skipped.
+
+        Args:
+            lines: of ``export_user``.
+            user_id: whose they become; unset: the user they were exported from.
+
+        Raises:
+            InvalidInputError: names the line (``lines.3.text``) and what is wrong with it.
+        """
+        if user_id is not None:
+            user_id = parse(_User, {"user_id": user_id}).user_id
+        importer = Importer(self._store, self._encode_all, self._embedder, self.tenant, self.actor)
+        return importer.run(lines, user_id, self._clock())
+
+    # -- vectors -------------------------------------------------------------------------------------------------
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """(n,) texts → (n, dim) float32 of unit length."""
+        return self._encode_all(parse(EncodeRequest, {"texts": list(texts)}).texts)
+
+    def _encode_all(self, texts: Sequence[str]) -> Vectors:
+        distinct = list(dict.fromkeys(texts))
+        vectors = self._embedder.encode(distinct)
+        if len(distinct) == len(texts):
+            return vectors
+        place = {text: row for row, text in enumerate(distinct)}
+        return np.ascontiguousarray(vectors[[place[text] for text in texts]])
+
+    # -- administration ------------------------------------------------------------------------------------------
+
+    def create_key(self, **fields: Any) -> NewApiKey:
+        """Make a key of this tenant. ``fields`` are those of :class:`KeyRequest`."""
+        return self._keys.create(parse(KeyRequest, fields))
+
+    def list_keys(self) -> KeyList:
+        return self._keys.list()
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Raises NotFoundError for a key that is not this tenant's."""
+        return self._keys.revoke(key_id)
+
+    def authenticate(self, key: str) -> ApiKey:
+        """The key's tenant, scopes and user. Raises AuthenticationError."""
+        return self._keys.authenticate(key)
+
+    def ensure_bootstrap_key(self) -> NewApiKey | None:
+        """The first admin key of a database without keys: ``settings.bootstrap_key``, else a new one."""
+        return self._keys.bootstrap(self.settings.bootstrap_key)
+
+    def reindex(self, *, on_progress: Callable[[ReindexStatus], None] | None = None) -> ReindexStatus:
+        """Re-embed what has no vector of this embedder; blocks. Recall and store go on meanwhile, and an
+        interrupted run is resumed by the next.
+
+        Raises:
+            ConflictError: a run is going on.
+        """
+        return self._reindexer.run(on_progress)
+
+    def reindex_status(self) -> ReindexStatus:
+        return self._reindexer.status()
+
+    def ready(self) -> None:
+        """Raises NotReadyError unless a text can be encoded and the database takes writes."""
+        self._store.check_writable()
+        if self._embedder.encode(["ready"]).shape != (1, self._embedder.dim):
+            raise NotReadyError("the embedder gives vectors of another shape than it declares", retry_after=1)
+
+    @property
+    def _keys(self) -> KeyRing:
+        return KeyRing(self._store, self.tenant, self._clock)
+
+    @property
+    def _reindexer(self) -> Reindexer:
+        return Reindexer(self._store, self._embedder, self._clock)
+
+    # -- shared steps --------------------------------------------------------------------------------------------
+
+    def _where(self, request: RecallRequest | ListRequest) -> Where:
+        return Where(
+            now=self._clock(),
+            agent_id=request.agent_id,
+            session_id=request.session_id,
+            since=request.since,
+            until=request.until,
+            include_superseded=request.include_superseded,
+            filters=parse_filters(request.filters),
+        )
+
+    def _scopes(self, transaction: ReadTransaction, memory_id: str, user_id: str | None) -> Sequence[Scope]:
+        users = [user_id] if user_id is not None else transaction.owners(self.tenant, memory_id)
+        return [Scope(self.tenant, user) for user in users]
+
+    def _find(self, transaction: ReadTransaction, memory_id: str, user_id: str | None) -> tuple[Scope, Memory]:
+        for scope in self._scopes(transaction, memory_id, user_id):
+            memory = transaction.get(scope, memory_id)
+            if memory is not None and (memory.expires_at is None or memory.expires_at > self._clock()):
+                return scope, memory
+        raise _not_found(memory_id)
+
+
+def _build(settings: Settings) -> Embedder:
+    from maas.embedders.factory import build_embedder
+
+    return build_embedder(settings)
+
+
+def _not_found(memory_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no memory {memory_id[:100]!r} here")
+
+
+def _parse_batch(memories: Sequence[Mapping[str, Any] | StoreRequest]) -> list[StoreRequest]:
+    raw = [item.model_dump(exclude_unset=True) if isinstance(item, StoreRequest) else item for item in memories]
+    return parse(BatchRequest, {"memories": raw}).memories

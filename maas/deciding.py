@@ -1,0 +1,141 @@
+"""What becomes of memories on their way in: added, merged into what is there, or recognised as known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from maas.errors import FieldError, InvalidInputError
+from maas.items import Item, Vector, indexed_text
+from maas.records import Event, Memory, Scope
+from maas.storage.protocol import ReadTransaction, Where
+
+SAME_MEANING = 0.95
+# Starts the id of a memory that is decided on but not written yet; no real id holds this character.
+PROVISIONAL = "+"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``memory`` is the state after this item: new, changed, or the known one as it was."""
+
+    item: Item
+    event: Event
+    memory: Memory
+    before: Memory | None = None
+
+    @property
+    def needs_vector(self) -> bool:
+        if self.event == "UPDATE":
+            assert self.before is not None
+            return indexed_text(self.before.text, self.before.name) != self.item.indexed_text
+        return self.event == "ADD"
+
+
+def decide(transaction: ReadTransaction, items: Sequence[Item], fingerprint: str, now: datetime) -> list[Decision]:
+    """One decision an item, each seeing those before it.
+
+    Raises:
+        InvalidInputError: ``supersedes`` names no memory of the user.
+    """
+    by_scope: dict[Scope, list[Item]] = defaultdict(list)
+    for item in items:
+        by_scope[item.scope].append(item)
+    deciders = {scope: _Decider(transaction, scope, own, fingerprint, now) for scope, own in by_scope.items()}
+    return [deciders[item.scope].decide(item) for item in items]
+
+
+class _Decider:
+    """Decides for one user; keeps what the items so far have changed on top of what the snapshot holds."""
+
+    def __init__(
+        self, transaction: ReadTransaction, scope: Scope, items: Sequence[Item], fingerprint: str, now: datetime
+    ) -> None:
+        self._transaction, self._scope, self._fingerprint, self._now = transaction, scope, fingerprint, now
+        hashes = {item.text_hash for item in items if item.key is None and item.dedupe != "off"}
+        self._by_hash = transaction.by_hash(scope, hashes, now) if hashes else {}
+        keys = {item.key for item in items if item.key is not None}
+        self._by_key = transaction.by_key(scope, keys) if keys else {}
+        self._added: list[tuple[Vector, Memory]] = []
+        self._new = 0
+        self._refuse_unknown(items)
+
+    def decide(self, item: Item) -> Decision:
+        decision = self._decide(item)
+        if decision.event != "NONE":
+            if decision.before is not None:  # what it said before is known no more
+                gone = decision.before.id
+                self._by_hash = {known: memory for known, memory in self._by_hash.items() if memory.id != gone}
+            self._by_hash[item.text_hash] = decision.memory
+            if item.key is not None:
+                self._by_key[item.key] = decision.memory
+            if item.vector is not None:
+                self._added.append((item.vector, decision.memory))
+        return decision
+
+    def _decide(self, item: Item) -> Decision:
+        if item.key is not None:
+            known = self._by_key.get(item.key)
+            return self._add(item) if known is None else self._merge(item, known)
+        if item.dedupe != "off":
+            known = self._by_hash.get(item.text_hash)
+            if known is None and item.dedupe == "semantic" and item.vector is not None:
+                known = self._same_meaning(item.vector)
+            if known is not None:
+                return Decision(item, "NONE", known)
+        return self._add(item)
+
+    def _add(self, item: Item) -> Decision:
+        self._new += 1
+        memory = Memory.model_construct(
+            id=f"{PROVISIONAL}{self._new}",
+            user_id=item.scope.user_id,
+            text=item.text,
+            metadata=item.metadata,
+            agent_id=item.agent_id,
+            session_id=item.session_id,
+            role=item.role,
+            name=item.name,
+            key=item.key,
+            importance=item.importance,
+            created_at=item.created_at or self._now,
+            updated_at=self._now,
+            expires_at=item.expires_at,
+            superseded_by=None,
+            superseded_at=None,
+            version=1,
+        )
+        return Decision(item, "ADD", memory)
+
+    def _merge(self, item: Item, known: Memory) -> Decision:
+        """Same key: what is said now replaces what was said, and makes it current again."""
+        values = {
+            name: getattr(item, name)
+            for name in ("text", "metadata", "agent_id", "session_id", "role", "name", "importance", "expires_at")
+        }
+        values["created_at"] = item.created_at or known.created_at
+        values["superseded_by"] = values["superseded_at"] = None
+        if all(getattr(known, name) == value for name, value in values.items()):
+            return Decision(item, "NONE", known)
+        merged = known.model_copy(update={**values, "updated_at": self._now, "version": known.version + 1})
+        return Decision(item, "UPDATE", merged, before=known)
+
+    def _same_meaning(self, vector: Vector) -> Memory | None:
+        for added, memory in self._added:
+            if float(added @ vector) >= SAME_MEANING:
+                return memory
+        nearest = self._transaction.dense(self._scope, self._fingerprint, vector[None, :], 1, Where(now=self._now))[0]
+        if not len(nearest.seqs) or nearest.scores[0] < SAME_MEANING:
+            return None
+        return self._transaction.by_seq(self._scope, nearest.seqs.tolist()).get(int(nearest.seqs[0]))
+
+    def _refuse_unknown(self, items: Sequence[Item]) -> None:
+        named = {item.supersedes for item in items if item.supersedes is not None}
+        missing = named - self._transaction.existing_ids(self._scope, named) if named else set()
+        for item in items:
+            if item.supersedes in missing:
+                place = f"{item.place}.supersedes" if item.place else "supersedes"
+                message = f"names {item.supersedes!r}, which is no memory of this user"
+                raise InvalidInputError(f"{place}: {message}", errors=[FieldError(place, message)])

@@ -1,0 +1,115 @@
+"""API keys: ``maas_<id>_<secret>``. The database holds the SHA-256 of the secret, which has 160 random bits."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+
+from maas.errors import AuthenticationError, ConfigError, NotFoundError
+from maas.ids import base32
+from maas.records import ApiKey, KeyList, NewApiKey
+from maas.requests import KeyRequest
+from maas.storage.protocol import MemoryStore
+
+ID_LENGTH, SECRET_LENGTH = 12, 32
+_KEY = re.compile(r"maas_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{16,256})")
+
+
+class KeyRing:
+    """Makes, lists, revokes and checks the keys of one tenant."""
+
+    def __init__(self, store: MemoryStore, tenant: str, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._clock = clock
+
+    def create(self, request: KeyRequest) -> NewApiKey:
+        """The answer holds the whole key, this once."""
+        key_id = base32(secrets.randbits(5 * ID_LENGTH), ID_LENGTH)
+        new = self._new(key_id, base32(secrets.randbits(5 * SECRET_LENGTH), SECRET_LENGTH), request)
+        with self._store.write() as transaction:
+            transaction.add_api_key(_without_secret(new), _sha256(new.key))
+        return new
+
+    def list(self) -> KeyList:
+        with self._store.read() as transaction:
+            return KeyList(results=transaction.api_keys(self._tenant))
+
+    def revoke(self, key_id: str) -> ApiKey:
+        """Revoking twice keeps the first time.
+
+        Raises:
+            NotFoundError: no such key in this tenant.
+        """
+        with self._store.write() as transaction:
+            key = transaction.revoke_api_key(self._tenant, key_id, self._clock())
+        if key is None:
+            raise NotFoundError(f"there is no key {key_id!r}; `maas keys list` shows what there is")
+        return key
+
+    def authenticate(self, key: str) -> ApiKey:
+        """Read from the database at every call, so that a revocation holds at once.
+
+        Raises:
+            AuthenticationError: malformed, unknown, revoked or expired; the message tells an outsider no more.
+        """
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise AuthenticationError("the API key is malformed; expected maas_<id>_<secret>")
+        with self._store.read() as transaction:
+            found = transaction.api_key(match.group(1))
+        expected = found[1] if found else bytes(32)
+        if not hmac.compare_digest(_sha256(key), expected) or found is None:
+            raise AuthenticationError("the API key is not known here; create one with `maas keys create`")
+        known, now = found[0], self._clock()
+        if known.revoked_at is not None:
+            raise AuthenticationError("the API key was revoked; create another with `maas keys create`")
+        if known.expires_at is not None and known.expires_at <= now:
+            raise AuthenticationError("the API key has expired; create another with `maas keys create`")
+        return known
+
+    def bootstrap(self, given: str | None) -> NewApiKey | None:
+        """The first key of a database, with every scope: ``given``, else a new one. None if there are keys.
+
+        Raises:
+            ConfigError: ``given`` is no key.
+        """
+        match = _KEY.fullmatch(given) if given is not None else None
+        if given is not None and match is None:
+            raise ConfigError(
+                "bootstrap_key is malformed; expected maas_<id>_<secret> with at least 16 characters of secret"
+            )
+        key_id, secret = match.groups() if match else (
+            base32(secrets.randbits(5 * ID_LENGTH), ID_LENGTH),
+            base32(secrets.randbits(5 * SECRET_LENGTH), SECRET_LENGTH),
+        )
+        new = self._new(key_id, secret, KeyRequest(name="bootstrap", scopes=["read", "write", "admin"]))
+        with self._store.write() as transaction:
+            if transaction.any_api_key():
+                return None
+            transaction.add_api_key(_without_secret(new), _sha256(new.key))
+        return new
+
+    def _new(self, key_id: str, secret: str, request: KeyRequest) -> NewApiKey:
+        return NewApiKey(
+            id=key_id,
+            tenant=self._tenant,
+            name=request.name,
+            scopes=list(dict.fromkeys(request.scopes)),
+            user_id=request.user_id,
+            created_at=self._clock(),
+            expires_at=request.expires_at,
+            key=f"maas_{key_id}_{secret}",
+        )
+
+
+def _without_secret(key: NewApiKey) -> ApiKey:
+    return ApiKey(**key.model_dump(exclude={"key"}))
+
+
+def _sha256(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

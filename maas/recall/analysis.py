@@ -1,0 +1,82 @@
+"""Text to index terms, the same way for memories and for questions.
+
+NFKC, case folding, accents off, words split at anything that is neither letter, digit nor mark, English stems
+(Porter's second stemmer). Scripts written without spaces give single characters and pairs of neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Iterator
+
+import Stemmer
+
+MAX_TERM_LENGTH = 64
+
+# Combining marks belong to the word in Hebrew, Arabic, Indic and South-East Asian scripts; \w leaves them out.
+_MARKS = "\u0591-\u05bd\u05bf\u05c1-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ece\u0f71-\u0f84\u102b-\u103e\u17b4-\u17d3"
+_WORD = re.compile(rf"(?:[^\W_]|[{_MARKS}])+(?:['’](?:[^\W_]|[{_MARKS}])+)*|[\u2600-\u27bf\U0001f300-\U0001faff]")
+_ACCENTS = re.compile("[\u0300-\u036f]")
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+    "\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
+
+_STOP_WORDS = frozenset(
+    """a about am an and any are as at be because been being but by can could did do does doing down during each few for
+    from further had has have having he her here hers herself him himself his how i if in into is it its itself just me
+    more most my myself no nor not of off on once only or other our ours ourselves out over own same she should so some
+    such than that the their theirs them themselves then there these they this those through to too under until up very
+    was we were what when where which while who whom why will with would you your yours yourself yourselves
+    im ive id ill youre youve youd youll hes shes theyre theyve weve were dont doesnt didnt isnt arent wasnt werent
+    cant couldnt wont wouldnt shouldnt havent hasnt hadnt lets thats whats whos heres theres""".split()
+)
+
+_local = threading.local()
+
+
+def document_terms(text: str) -> list[str]:
+    """Terms of a memory, in order, with repetitions."""
+    return [term for word in _words(text) for term in _terms(word, pairs_only=False)]
+
+
+def query_terms(text: str) -> list[str]:
+    """Distinct terms of a question, without English stop words unless it holds nothing else."""
+    words = list(_words(text))
+    telling = [word for word in words if word.replace("'", "") not in _STOP_WORDS]
+    return list(dict.fromkeys(term for word in telling or words for term in _terms(word, pairs_only=True)))
+
+
+def _words(text: str) -> Iterator[str]:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    if not folded.isascii():
+        folded = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", folded)))
+    for match in _WORD.finditer(folded):
+        yield match.group().replace("’", "'")
+
+
+def _terms(word: str, *, pairs_only: bool) -> Iterator[str]:
+    if word.isascii():
+        yield _stem(word)
+        return
+    end = 0
+    for run in _UNSPACED.finditer(word):
+        if run.start() > end:
+            yield _stem(word[end : run.start()])
+        characters = run.group()
+        if len(characters) == 1 or not pairs_only:
+            yield from characters
+        yield from (characters[i : i + 2] for i in range(len(characters) - 1))
+        end = run.end()
+    if end < len(word):
+        yield _stem(word[end:])
+
+
+def _stem(word: str) -> str:
+    stemmer = getattr(_local, "stemmer", None)
+    if stemmer is None:  # one a thread: a stemmer keeps state while it works
+        stemmer = _local.stemmer = Stemmer.Stemmer("english")
+    stem: str = stemmer.stemWord(word[:MAX_TERM_LENGTH]).replace("'", "")
+    return stem or word.replace("'", "")[:MAX_TERM_LENGTH]

@@ -1,0 +1,118 @@
+"""Engines for one SQLite file: a pool of readers on snapshots, and one writer that locks at BEGIN."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from maas.errors import ConfigError, MaasError, StorageError, UnavailableError
+from maas.settings import Settings
+
+Durability = Literal["normal", "full"]
+# Half of this must hold a row of `vectors` (768 bytes at 384 dimensions) without an overflow page.
+PAGE_SIZE = 8192
+READERS, READERS_AT_PEAK = 8, 120
+
+
+def make_engines(settings: Settings) -> tuple[Engine, Engine]:
+    """The reading and the writing engine of ``settings.database_url``; the folder is made if it is missing.
+
+    Raises:
+        ConfigError: not SQLite, or a folder that cannot be written.
+    """
+    url = make_url(settings.database_url)
+    if url.get_backend_name() != "sqlite":
+        raise ConfigError(f"storage.url names {url.get_backend_name()!r}; this version stores in sqlite:///path")
+    if not url.database or url.database == ":memory:":
+        raise ConfigError("storage.url names no file; readers and the writer share one, give sqlite:///path")
+    folder = Path(url.database).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".writable").open("wb"):
+            pass
+        (folder / ".writable").unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the data folder {folder} cannot be written: {error.strerror}; set data_dir") from None
+    reader = _engine(str(url.database), settings, "BEGIN", size=READERS, overflow=READERS_AT_PEAK)
+    writer = _engine(str(url.database), settings, "BEGIN IMMEDIATE", size=1, overflow=0)
+    return reader, writer
+
+
+def _engine(path: str, settings: Settings, begin: str, *, size: int, overflow: int) -> Engine:
+    timeout = settings.storage.busy_timeout_ms
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False, "timeout": timeout / 1000},
+        pool_size=size,
+        max_overflow=overflow,
+        pool_timeout=max(1.0, timeout / 1000),
+    )
+
+    # The sqlite3 module would begin transactions late and commit before DDL; we say BEGIN ourselves.
+    @event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={timeout}",
+            f"page_size={PAGE_SIZE}",
+            "journal_mode=WAL",
+            f"synchronous={'FULL' if settings.storage.durability == 'full' else 'NORMAL'}",
+            "foreign_keys=ON",
+            "secure_delete=ON",
+            "temp_store=MEMORY",
+            "cache_size=-16000",
+            "mmap_size=268435456",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+        connection.create_function("casefold", 1, _casefold, deterministic=True)
+        connection.create_function("json_at", 2, _json_at, deterministic=True)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Tell the database's refusals apart: worth a retry, or a fault."""
+    try:
+        yield
+    except MaasError:
+        raise
+    except OperationalError as error:
+        reason = str(error.orig)
+        if "locked" in reason or "busy" in reason:
+            raise UnavailableError(
+                "another process kept the database locked for longer than storage.busy_timeout_ms; try again",
+                retry_after=1,
+            ) from error
+        raise StorageError(f"the database refused: {reason}; nothing was written") from error
+    except DBAPIError as error:
+        raise StorageError(f"the database refused: {error.orig}; nothing was written") from error
+
+
+def _casefold(value: Any) -> Any:
+    """SQLite's own lower() knows ASCII only."""
+    return value.casefold() if isinstance(value, str) else value
+
+
+def _json_at(document: str, keys: str) -> str:
+    """``{"v": value}`` at a list of keys, or ``{}``: for keys that SQLite's path syntax cannot spell."""
+    value = json.loads(document)
+    for key in json.loads(keys):
+        if not isinstance(value, dict) or key not in value:
+            return "{}"
+        value = value[key]
+    return json.dumps({"v": value}, ensure_ascii=False)

@@ -1,0 +1,60 @@
+"""Brings a database to this program's schema; safe when several processes start at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import Connection
+
+from maas.errors import ConfigError
+from maas.storage.tables import SCHEMA_REVISION
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+
+
+def upgrade(engine: Engine) -> bool:
+    """Migrate under the writer's lock, all or nothing.
+
+    Args:
+        engine: a writing engine, whose transactions begin with the lock.
+
+    Returns:
+        True if anything had to be done.
+
+    Raises:
+        ConfigError: the database is newer than this program, or the migrations are not beside the package.
+    """
+    with engine.begin() as connection:
+        current = schema_revision(connection)
+        if current == SCHEMA_REVISION:
+            return False
+        _run(connection, current)
+        return True
+
+
+def schema_revision(connection: Connection) -> str | None:
+    """The revision a database was last migrated to; None for an empty one."""
+    table = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).first()
+    if table is None:
+        return None
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    return None if row is None else str(row[0])
+
+
+def _run(connection: Connection, current: str | None) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    if not (MIGRATIONS / "env.py").is_file():
+        raise ConfigError(f"no migrations at {MIGRATIONS}; install maas from its repository: pip install -e .")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise ConfigError(
+            f"the database has schema {current!r}, this program knows up to {SCHEMA_REVISION!r}; upgrade maas"
+        )
+    command.upgrade(config, SCHEMA_REVISION)

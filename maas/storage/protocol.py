@@ -1,0 +1,244 @@
+"""The seam between the memory and a database. SQLite implements it; tests/contract holds what it promises.
+
+A store hands out transactions. A reading one sees a single snapshot; a writing one is all or nothing, and no
+two run at once. Every method takes the tenant, and the user where there is one: no query runs without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maas.embedders.protocol import Vectors
+from maas.recall.filters import Filter
+from maas.records import ApiKey, HistoryEntry, Memory, Scope
+
+Seqs = NDArray[np.int64]
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a query may return. ``now`` decides what has expired; both ends of since/until are included."""
+
+    now: datetime
+    agent_id: str | None = None
+    session_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    include_superseded: bool = False
+    filters: Filter | None = None
+
+    @property
+    def narrows(self) -> bool:
+        """Whether more is asked than to hide what has expired or is superseded."""
+        given = (self.agent_id, self.session_id, self.since, self.until, self.filters)
+        return any(part is not None for part in given)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Rows by descending score: ``seqs`` (n,) row numbers, ``scores`` (n,) float32."""
+
+    seqs: Seqs
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalHits(Hits):
+    """BM25 hits, and the score that no memory can exceed for this query: scores / ceiling is in 0..1."""
+
+    ceiling: float
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many of a user's memories have a vector in the space asked about."""
+
+    vectors: int
+    memories: int
+
+    @property
+    def complete(self) -> bool:
+        return self.vectors >= self.memories
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A row to insert. ``vector`` is (dim,) float32; ``terms`` are the analysed words of the indexed text."""
+
+    memory: Memory
+    text_hash: bytes
+    terms: Sequence[str]
+    vector: NDArray[np.float32]
+    stored_at: datetime
+    history: Sequence[HistoryEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The next state of an existing row; vector and terms are None when the indexed text stays."""
+
+    memory: Memory
+    text_hash: bytes
+    entry: HistoryEntry
+    terms: Sequence[str] | None = None
+    vector: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """A memory that lacks a vector in some space."""
+
+    seq: int
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Everything kept of one memory."""
+
+    memory: Memory
+    stored_at: datetime
+    history: list[HistoryEntry]
+    vectors: Mapping[str, NDArray[np.float16]]
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What was answered to an Idempotency-Key."""
+
+    request_hash: bytes
+    response: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexRun:
+    fingerprint: str
+    state: str
+    started_at: datetime
+    beat_at: datetime
+    finished_at: datetime | None = None
+    error: str | None = None
+    run: int = field(default=0)
+
+
+class ReadTransaction(Protocol):
+    """Queries on one snapshot."""
+
+    def owners(self, tenant: str, memory_id: str) -> list[str]:
+        """Users whose tag the id carries, the one who stored it first; one of them may hold the memory."""
+
+    def get(self, scope: Scope, memory_id: str) -> Memory | None: ...
+
+    def existing_ids(self, scope: Scope, ids: Collection[str]) -> set[str]: ...
+
+    def by_hash(self, scope: Scope, hashes: Collection[bytes], now: datetime) -> dict[bytes, Memory]:
+        """Memories with these text hashes that are neither expired nor superseded."""
+
+    def by_key(self, scope: Scope, keys: Collection[str]) -> dict[str, Memory]: ...
+
+    def by_seq(self, scope: Scope, seqs: Collection[int]) -> dict[int, Memory]: ...
+
+    def page(
+        self, scope: Scope, where: Where, limit: int, after: tuple[datetime, int] | None = None
+    ) -> list[tuple[int, Memory]]:
+        """Newest first by (created_at, seq), the rows older than ``after``."""
+
+    def history(self, scope: Scope, memory_id: str) -> list[HistoryEntry]: ...
+
+    def revision(self, scope: Scope) -> int:
+        """Grows with every change to the user's memories; 0 for a user never seen."""
+
+    def coverage(self, scope: Scope, fingerprint: str) -> Coverage: ...
+
+    def dense(self, scope: Scope, fingerprint: str, queries: Vectors, k: int, where: Where) -> list[Hits]:
+        """For each of the (q, dim) unit vectors the k nearest memories by cosine, exactly."""
+
+    def similarities(self, scope: Scope, fingerprint: str, query: NDArray[np.float32], seqs: Seqs) -> Scores:
+        """Cosine of (dim,) ``query`` with each row (n,); NaN where the row has no vector in this space."""
+
+    def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
+        """The k best by BM25 over this user's memories alone: other users touch neither scores nor speed."""
+
+    def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
+        """Memories by id, those beyond ``after``."""
+
+    def remembered(self, tenant: str, key: str, since: datetime) -> Remembered | None: ...
+
+    def api_key(self, key_id: str) -> tuple[ApiKey, bytes] | None:
+        """A key with the SHA-256 of its secret. The only look-up without a tenant: it is what finds the tenant."""
+
+    def api_keys(self, tenant: str) -> list[ApiKey]: ...
+
+    def any_api_key(self) -> bool: ...
+
+    def users(self) -> Iterator[Scope]:
+        """Every user of every tenant, for re-embedding."""
+
+    def unembedded(self, scope: Scope, fingerprint: str, limit: int) -> list[Unembedded]:
+        """Some of the memories without a vector in this space."""
+
+    def progress(self, fingerprint: str) -> Coverage:
+        """Over all users: vectors in this space, and memories."""
+
+    def last_reindex(self) -> ReindexRun | None: ...
+
+
+class WriteTransaction(ReadTransaction, Protocol):
+    """Changes, committed together when the block ends well."""
+
+    def tag(self, scope: Scope) -> str:
+        """What the ids of the user's memories start with; makes the user if there is none."""
+
+    def insert(self, scope: Scope, fingerprint: str, rows: Sequence[NewMemory]) -> None: ...
+
+    def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None: ...
+
+    def supersede(self, scope: Scope, old_id: str, new_id: str, at: datetime) -> None: ...
+
+    def delete(self, scope: Scope, memory_id: str) -> bool:
+        """Remove the memory with its vectors, terms and versions; what it superseded is current again."""
+
+    def erase(self, scope: Scope) -> tuple[dict[str, int], dict[str, int]]:
+        """Remove everything of the user. Returns rows by table, before and after."""
+
+    def remember(
+        self, tenant: str, key: str, users: Collection[str], remembered: Remembered, at: datetime, prune: datetime
+    ) -> None:
+        """Keep an answer; answers older than ``prune`` go."""
+
+    def add_api_key(self, key: ApiKey, secret_sha256: bytes) -> None: ...
+
+    def revoke_api_key(self, tenant: str, key_id: str, at: datetime) -> ApiKey | None: ...
+
+    def add_vectors(self, scope: Scope, fingerprint: str, rows: Sequence[tuple[Unembedded, NDArray[np.float32]]]) -> int:
+        """Add vectors of rows whose version is still the one that was read; returns how many."""
+
+    def drop_other_spaces(self, scope: Scope, fingerprint: str) -> None:
+        """Remove the user's vectors of all other spaces, if this one covers every memory."""
+
+    def start_reindex(self, fingerprint: str, at: datetime) -> int: ...
+
+    def beat_reindex(self, run: int, state: str, at: datetime, error: str | None = None) -> None: ...
+
+
+class MemoryStore(Protocol):
+    """A database of memories. Safe to share between threads."""
+
+    def read(self) -> AbstractContextManager[ReadTransaction]: ...
+
+    def write(self) -> AbstractContextManager[WriteTransaction]: ...
+
+    def check_writable(self) -> None:
+        """Raise NotReadyError unless a write would be accepted now."""
+
+    def close(self) -> None: ...
+
+

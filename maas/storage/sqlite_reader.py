@@ -1,0 +1,269 @@
+"""Queries on one snapshot of the SQLite database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select, text
+from sqlalchemy.engine import Connection
+
+from maas.embedders.protocol import Vectors
+from maas.ids import tag_of
+from maas.recall.lexical import bm25
+from maas.records import HistoryEntry, Memory, Scope
+from maas.storage.cache import ByteBoundedCache
+from maas.storage.length_table import LengthTable
+from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, Where
+from maas.storage.rows import MEMORY_COLUMNS, to_entry, to_memory
+from maas.storage.sqlite_admin import AdminQueries
+from maas.storage.tables import (
+    idempotency_keys,
+    memories,
+    memory_versions,
+    spaces,
+    user_spaces,
+    user_tags,
+    users,
+    vectors,
+)
+from maas.storage.vector_index import VectorIndex
+from maas.storage.where import hidden, live, narrowed, owned
+
+_IN_CHUNK = 500
+_NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
+# One round trip for all terms; a list of numbers as text is the cheapest way through the driver.
+_POSTINGS = text(
+    "SELECT (SELECT group_concat(doc) FROM memory_vocabulary WHERE term = wanted.value) FROM json_each(:terms) AS wanted"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """What the store keeps in memory between transactions, by (user number, space) and by user number."""
+
+    vectors: ByteBoundedCache[VectorIndex]
+    lengths: ByteBoundedCache[LengthTable]
+
+    def forget(self, number: int) -> None:
+        self.vectors.drop(lambda key: isinstance(key, tuple) and key[0] == number)
+        self.lengths.drop(lambda key: key == number)
+
+    def clear(self) -> None:
+        self.vectors.clear()
+        self.lengths.clear()
+
+
+class SqliteReader(AdminQueries):
+    """Implements ReadTransaction; see maas/storage/protocol.py for what each method promises."""
+
+    def __init__(self, connection: Connection, caches: Caches) -> None:
+        self._connection = connection
+        self._caches = caches
+        self._known: dict[Any, Any] = {}
+
+    def owners(self, tenant: str, memory_id: str) -> list[str]:
+        tags = select(user_tags.c.user_id, users.c.tag).join(
+            users, and_(users.c.tenant_id == user_tags.c.tenant_id, users.c.user_id == user_tags.c.user_id)
+        )
+        tag = tag_of(memory_id)
+        rows = self._connection.execute(tags.where(user_tags.c.tenant_id == tenant, user_tags.c.tag == tag))
+        return [row.user_id for row in sorted(rows, key=lambda row: (row.tag != tag, row.user_id))]
+
+    def get(self, scope: Scope, memory_id: str) -> Memory | None:
+        return next(iter(self._memories(scope, memories.c.id == memory_id)), None)
+
+    def existing_ids(self, scope: Scope, ids: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        for chunk in _chunks(ids):
+            query = select(memories.c.id).where(owned(scope), memories.c.id.in_(chunk))
+            found.update(self._connection.execute(query).scalars())
+        return found
+
+    def by_hash(self, scope: Scope, hashes: Collection[bytes], now: datetime) -> dict[bytes, Memory]:
+        found: dict[bytes, Memory] = {}
+        for chunk in _chunks(hashes):
+            query = select(*MEMORY_COLUMNS, memories.c.text_hash).where(
+                owned(scope), memories.c.text_hash.in_(chunk), live(Where(now=now))
+            )
+            for row in self._connection.execute(query.order_by(memories.c.seq.desc())):
+                found[row.text_hash] = to_memory(row)
+        return found
+
+    def by_key(self, scope: Scope, keys: Collection[str]) -> dict[str, Memory]:
+        found: dict[str, Memory] = {}
+        for chunk in _chunks(keys):
+            rows = self._memories(scope, memories.c.key.in_(chunk))
+            found.update((memory.key, memory) for memory in rows if memory.key is not None)
+        return found
+
+    def by_seq(self, scope: Scope, seqs: Collection[int]) -> dict[int, Memory]:
+        found: dict[int, Memory] = {}
+        for chunk in _chunks(seqs):
+            query = select(*MEMORY_COLUMNS, memories.c.seq).where(owned(scope), memories.c.seq.in_(chunk))
+            found.update((row.seq, to_memory(row)) for row in self._connection.execute(query))
+        return found
+
+    def page(
+        self, scope: Scope, where: Where, limit: int, after: tuple[datetime, int] | None = None
+    ) -> list[tuple[int, Memory]]:
+        query = select(*MEMORY_COLUMNS, memories.c.seq).where(owned(scope), live(where), narrowed(where))
+        if after is not None:
+            at, seq = after
+            query = query.where(
+                or_(memories.c.created_at < at, and_(memories.c.created_at == at, memories.c.seq < seq))
+            )
+        query = query.order_by(memories.c.created_at.desc(), memories.c.seq.desc()).limit(limit)
+        return [(row.seq, to_memory(row)) for row in self._connection.execute(query)]
+
+    def history(self, scope: Scope, memory_id: str) -> list[HistoryEntry]:
+        query = select(memory_versions).where(
+            memory_versions.c.tenant_id == scope.tenant,
+            memory_versions.c.user_id == scope.user_id,
+            memory_versions.c.memory_id == memory_id,
+        )
+        return [to_entry(row) for row in self._connection.execute(query.order_by(memory_versions.c.version))]
+
+    def revision(self, scope: Scope) -> int:
+        user = self._user(scope)
+        return 0 if user is None else int(user.revision)
+
+    def coverage(self, scope: Scope, fingerprint: str) -> Coverage:
+        user, space = self._user(scope), self._space(fingerprint)
+        if user is None:
+            return Coverage(0, 0)
+        if space is None:
+            return Coverage(0, user.memories)
+        query = select(user_spaces.c.vectors).where(
+            user_spaces.c.tenant_id == scope.tenant,
+            user_spaces.c.user_id == scope.user_id,
+            user_spaces.c.space == space.space,
+        )
+        return Coverage(self._connection.execute(query).scalar() or 0, user.memories)
+
+    def dense(self, scope: Scope, fingerprint: str, queries: Vectors, k: int, where: Where) -> list[Hits]:
+        index = self._vector_index(scope, fingerprint)
+        if index is None:
+            return [_NOTHING for _ in queries]
+        allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
+        return index.search(queries, k, allowed=allowed, hidden=left_out)
+
+    def similarities(self, scope: Scope, fingerprint: str, query: NDArray[np.float32], seqs: Seqs) -> Scores:
+        index = self._vector_index(scope, fingerprint)
+        return np.full(len(seqs), np.nan, np.float32) if index is None else index.similarities(query, seqs)
+
+    def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
+        user = self._user(scope)
+        if user is None or not terms:
+            return LexicalHits(_NOTHING.seqs, _NOTHING.scores, 0.0)
+        wanted = json.dumps([f"{user.number}_{term}" for term in terms], ensure_ascii=False)
+        postings = [
+            np.fromstring(found or "", np.int64, sep=",")
+            for found in self._connection.execute(_POSTINGS, {"terms": wanted}).scalars()
+        ]
+        seqs, scores, ceiling = bm25(postings, user.memories, user.terms, self._lengths(scope, user).of)
+        if len(seqs):
+            allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
+            stays = ~np.isin(seqs, left_out) if allowed is None else np.isin(seqs, allowed)
+            seqs, scores = seqs[stays], scores[stays]
+        # Equal scores: the row stored last first, as everywhere.
+        best = np.lexsort((-seqs, -scores))[:k]
+        return LexicalHits(seqs[best], scores[best].astype(np.float32), ceiling)
+
+    def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
+        query = select(*MEMORY_COLUMNS, memories.c.seq, memories.c.stored_at)
+        query = query.where(owned(scope), memories.c.id > after).order_by(memories.c.id).limit(limit)
+        return [
+            Exported(to_memory(row), row.stored_at, self.history(scope, row.id), self._vectors(scope, row.seq))
+            for row in self._connection.execute(query).all()
+        ]
+
+    def remembered(self, tenant: str, key: str, since: datetime) -> Remembered | None:
+        row = self._connection.execute(
+            select(idempotency_keys.c.request_hash, idempotency_keys.c.response).where(
+                idempotency_keys.c.tenant_id == tenant,
+                idempotency_keys.c.key == key,
+                idempotency_keys.c.created_at >= since,
+            )
+        ).first()
+        return None if row is None else Remembered(row.request_hash, row.response)
+
+    def _memories(self, scope: Scope, *conditions: ColumnElement[bool]) -> Iterable[Memory]:
+        query = select(*MEMORY_COLUMNS).where(owned(scope), *conditions)
+        return map(to_memory, self._connection.execute(query))
+
+    def _once(self, key: Any, ask: Callable[[], Any]) -> Any:
+        """A snapshot does not change, so each question is put to it once."""
+        if key not in self._known:
+            self._known[key] = ask()
+        return self._known[key]
+
+    def _user(self, scope: Scope) -> Row[Any] | None:
+        query = select(users).where(users.c.tenant_id == scope.tenant, users.c.user_id == scope.user_id)
+        return self._once(scope, lambda: self._connection.execute(query).first())  # type: ignore[no-any-return]
+
+    def _space(self, fingerprint: str) -> Row[Any] | None:
+        query = select(spaces).where(spaces.c.fingerprint == fingerprint)
+        return self._once(fingerprint, lambda: self._connection.execute(query).first())  # type: ignore[no-any-return]
+
+    def _visible(self, scope: Scope, where: Where) -> tuple[Seqs | None, Seqs | None]:
+        """Rows to search among, or (when the caller does not narrow) the fewer rows to leave out."""
+        if where.narrows:
+            return self._seqs(scope, live(where), narrowed(where)), None
+        return None, self._seqs(scope, hidden(where))
+
+    def _seqs(self, scope: Scope, *conditions: ColumnElement[bool]) -> Seqs:
+        query = select(func.group_concat(memories.c.seq)).where(owned(scope), *conditions)
+        return np.fromstring(self._connection.execute(query).scalar() or "", np.int64, sep=",")
+
+    def _vectors(self, scope: Scope, seq: int) -> dict[str, NDArray[np.float16]]:
+        query = select(spaces.c.fingerprint, vectors.c.vector).join(spaces, spaces.c.space == vectors.c.space)
+        query = query.where(
+            vectors.c.tenant_id == scope.tenant, vectors.c.user_id == scope.user_id, vectors.c.seq == seq
+        )
+        return {row.fingerprint: np.frombuffer(row.vector, "<f2") for row in self._connection.execute(query)}
+
+    def _vector_index(self, scope: Scope, fingerprint: str) -> VectorIndex | None:
+        user, space = self._user(scope), self._space(fingerprint)
+        if user is None or space is None:
+            return None
+
+        def changed(since: int) -> Iterable[tuple[int, bytes]]:
+            query = select(vectors.c.seq, vectors.c.vector).where(
+                vectors.c.tenant_id == scope.tenant,
+                vectors.c.user_id == scope.user_id,
+                vectors.c.space == space.space,
+            )
+            if since:  # from nothing the range of vectors is read in one go; else the few that changed are picked
+                recent = select(memories.c.seq).where(owned(scope), memories.c.revision > since)
+                query = query.where(vectors.c.seq.in_(recent))
+            return ((seq, blob) for seq, blob in self._connection.execute(query))
+
+        key = (user.number, space.space)
+        index = self._caches.vectors.get(key, lambda: VectorIndex(space.dim))
+        index.sync(user.revision, user.reset_revision, lambda: self._seqs(scope), changed)
+        self._caches.vectors.settle(key, index)
+        return index
+
+    def _lengths(self, scope: Scope, user: Row[Any]) -> LengthTable:
+        def changed(since: int) -> tuple[Seqs, NDArray[np.int64]]:
+            both = select(func.group_concat(memories.c.seq), func.group_concat(memories.c.term_count))
+            row = self._connection.execute(both.where(owned(scope), memories.c.revision > since)).one()
+            seqs, lengths = (np.fromstring(part or "", np.int64, sep=",") for part in row)
+            return seqs, lengths
+
+        table = self._caches.lengths.get(user.number, LengthTable)
+        table.sync(user.revision, user.reset_revision, changed)
+        self._caches.lengths.settle(user.number, table)
+        return table
+
+
+def _chunks(values: Collection[Any]) -> Iterable[list[Any]]:
+    """SQLite binds a limited number of values in one statement."""
+    items = list(values)
+    return (items[i : i + _IN_CHUNK] for i in range(0, len(items), _IN_CHUNK))

@@ -1,0 +1,93 @@
+"""MemoryStore on one SQLite file: the truth in tables, FAISS and document lengths as caches beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from maas.errors import MaasError, NotReadyError, StorageError
+from maas.settings import Settings
+from maas.storage.cache import ByteBoundedCache
+from maas.storage.engine import make_engines, storage_errors
+from maas.storage.length_table import LengthTable
+from maas.storage.migrate import upgrade
+from maas.storage.sqlite_reader import Caches, SqliteReader
+from maas.storage.sqlite_writer import SqliteWriter
+
+# Of the settings' bytes, what goes to document lengths: 16 bytes a memory against 1,600 of its vector.
+_LENGTHS_SHARE = 0.05
+_CHECKPOINT_PATIENCE_MS = 250
+
+
+class SqliteStore:
+    """Opens, and migrates, the database of ``settings``.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the database is newer than this program.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._reader, self._writer = make_engines(settings)
+        self._write_lock = threading.Lock()
+        self._closed = False
+        limit = settings.storage.cache_bytes
+        self.caches = Caches(
+            vectors=ByteBoundedCache(int(limit * (1 - _LENGTHS_SHARE))),
+            lengths=ByteBoundedCache(int(limit * _LENGTHS_SHARE)),
+        )
+        try:
+            with storage_errors():
+                upgrade(self._writer)
+        except MaasError:
+            self.close()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[SqliteReader]:
+        self._refuse_closed()
+        with storage_errors(), self._reader.connect() as connection:
+            yield SqliteReader(connection, self.caches)
+
+    @contextmanager
+    def write(self) -> Iterator[SqliteWriter]:
+        self._refuse_closed()
+        with self._write_lock, storage_errors():
+            with self._writer.begin() as connection:
+                transaction = SqliteWriter(connection, self.caches)
+                yield transaction
+            # Only after the commit: a reader that saw the user's rows until then may use its cache until then.
+            for number in transaction.erased:
+                self.caches.forget(number)
+            if transaction.erased:
+                self._truncate_log()
+
+    def check_writable(self) -> None:
+        try:
+            with self.write() as transaction:
+                transaction.touch()
+        except MaasError as error:
+            raise NotReadyError(f"the database takes no writes: {error.detail}", retry_after=1) from error
+
+    def close(self) -> None:
+        self._closed = True
+        self.caches.clear()
+        self._reader.dispose()
+        self._writer.dispose()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise StorageError("the store is closed; open a new PersonalMemoryBrain")
+
+    def _truncate_log(self) -> None:
+        """Erased text must not stay behind in the write-ahead log; a busy reader puts this off, and that is fine."""
+        connection = self._writer.raw_connection()
+        try:
+            cursor = connection.cursor()
+            (patience,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+            cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_PATIENCE_MS}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            cursor.execute(f"PRAGMA busy_timeout={patience}")
+            cursor.close()
+        finally:
+            connection.close()

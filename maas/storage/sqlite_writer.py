@@ -1,0 +1,269 @@
+"""Changes to the SQLite database, inside one transaction that holds the writer's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row, Table, and_, delete, func, insert, select, text, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import Connection
+
+from maas.ids import new_tag, tag_of
+from maas.records import ApiKey, HistoryEntry, Scope
+from maas.storage.protocol import NewMemory, Remembered, Replacement, Unembedded
+from maas.storage.rows import memory_values, to_api_key
+from maas.storage.sqlite_reader import Caches, SqliteReader
+from maas.storage.tables import (
+    api_keys,
+    idempotency_keys,
+    idempotency_users,
+    memories,
+    memory_versions,
+    reindex_runs,
+    spaces,
+    user_spaces,
+    user_tags,
+    users,
+    vectors,
+)
+from maas.storage.vector_index import pack
+from maas.storage.where import owned
+
+_ADD_TERMS = text("INSERT INTO memory_terms (rowid, terms) VALUES (:seq, :terms)")
+_DROP_TERMS = text("DELETE FROM memory_terms WHERE rowid = :seq")
+# '`' follows '_' in ASCII: the range holds every term of this user and none of another's.
+_COUNT_TERMS = text("SELECT count(DISTINCT doc) FROM memory_vocabulary WHERE term >= :number || '_' AND term < :number || '`'")
+
+
+class SqliteWriter(SqliteReader):
+    """Implements WriteTransaction; see maas/storage/protocol.py for what each method promises."""
+
+    def __init__(self, connection: Connection, caches: Caches) -> None:
+        super().__init__(connection, caches)
+        self.erased: list[int] = []
+
+    def _once(self, key: Any, ask: Callable[[], Any]) -> Any:
+        """What a writer reads, it may just have changed."""
+        return ask()
+
+    def insert(self, scope: Scope, fingerprint: str, rows: Sequence[NewMemory]) -> None:
+        if not rows:
+            return
+        user = self._touch_user(scope)
+        self._register_tags(scope, {tag_of(row.memory.id) for row in rows})
+        space = self._ensure_space(fingerprint, len(rows[0].vector))
+        last = self._connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'memories'")).scalar() or 0
+        numbered = list(enumerate(rows, last + 1))
+        self._connection.execute(
+            insert(memories),
+            [
+                {
+                    **memory_values(row.memory),
+                    "seq": seq,
+                    "tenant_id": scope.tenant,
+                    "text_hash": row.text_hash,
+                    "stored_at": row.stored_at,
+                    "revision": user.revision,
+                    "term_count": len(row.terms),
+                }
+                for seq, row in numbered
+            ],
+        )
+        self._add_vectors(scope, space, [(seq, row.vector) for seq, row in numbered])
+        terms = [{"seq": seq, "terms": _prefixed(user.number, row.terms)} for seq, row in numbered]
+        self._connection.execute(_ADD_TERMS, terms)
+        self._add_versions(scope, [entry for row in rows for entry in row.history])
+
+    def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None:
+        user = self._touch_user(scope)
+        mine = and_(owned(scope), memories.c.id == row.memory.id)
+        seq = self._connection.execute(select(memories.c.seq).where(mine)).scalar_one()
+        values = {**memory_values(row.memory), "text_hash": row.text_hash, "revision": user.revision}
+        if row.terms is not None:
+            values["term_count"] = len(row.terms)
+            self._connection.execute(_DROP_TERMS, {"seq": seq})
+            self._connection.execute(_ADD_TERMS, {"seq": seq, "terms": _prefixed(user.number, row.terms)})
+        self._connection.execute(update(memories).where(mine).values(values))
+        if row.vector is not None:
+            self._delete_vectors(scope, seq)
+            self._add_vectors(scope, self._ensure_space(fingerprint, len(row.vector)), [(seq, row.vector)])
+        self._add_versions(scope, [row.entry])
+
+    def supersede(self, scope: Scope, old_id: str, new_id: str, at: datetime) -> None:
+        user = self._touch_user(scope)
+        change = {"superseded_by": new_id, "superseded_at": at, "updated_at": at, "revision": user.revision}
+        self._connection.execute(update(memories).where(owned(scope), memories.c.id == old_id).values(change))
+
+    def delete(self, scope: Scope, memory_id: str) -> bool:
+        mine = and_(owned(scope), memories.c.id == memory_id)
+        seq = self._connection.execute(select(memories.c.seq).where(mine)).scalar()
+        if seq is None:
+            return False
+        user = self._touch_user(scope, reset=True)
+        self._delete_vectors(scope, seq)
+        self._connection.execute(_DROP_TERMS, {"seq": seq})
+        self._connection.execute(delete(memories).where(mine))
+        self._connection.execute(
+            delete(memory_versions).where(*_of(memory_versions, scope), memory_versions.c.memory_id == memory_id)
+        )
+        revived = {"superseded_by": None, "superseded_at": None, "revision": user.revision}
+        self._connection.execute(
+            update(memories).where(owned(scope), memories.c.superseded_by == memory_id).values(revived)
+        )
+        return True
+
+    def erase(self, scope: Scope) -> tuple[dict[str, int], dict[str, int]]:
+        user = self._user(scope)
+        before = self._count(scope, user)
+        if user is not None:
+            doomed = select(memories.c.seq).where(owned(scope))
+            rows = [{"seq": seq} for seq in self._connection.execute(doomed).scalars().all()]
+            if rows:
+                self._connection.execute(_DROP_TERMS, rows)
+            self.erased.append(user.number)
+        used = select(idempotency_users.c.key).where(*_of(idempotency_users, scope))
+        self._connection.execute(
+            delete(idempotency_keys).where(
+                idempotency_keys.c.tenant_id == scope.tenant, idempotency_keys.c.key.in_(used)
+            )
+        )
+        for table in (vectors, memory_versions, memories, idempotency_users, user_spaces, user_tags, api_keys, users):
+            self._connection.execute(delete(table).where(*_of(table, scope)))
+        return before, self._count(scope, user)
+
+    def remember(
+        self, tenant: str, key: str, users: Collection[str], remembered: Remembered, at: datetime, prune: datetime
+    ) -> None:
+        ours = idempotency_keys.c.tenant_id == tenant
+        self._connection.execute(delete(idempotency_keys).where(ours, idempotency_keys.c.created_at < prune))
+        self._connection.execute(
+            insert(idempotency_keys).values(tenant_id=tenant, key=key, created_at=at, **asdict(remembered))
+        )
+        rows = [{"tenant_id": tenant, "user_id": user, "key": key} for user in set(users)]
+        self._connection.execute(insert(idempotency_users), rows)
+
+    def add_api_key(self, key: ApiKey, secret_sha256: bytes) -> None:
+        values = key.model_dump(exclude={"tenant"})
+        self._connection.execute(
+            insert(api_keys).values(tenant_id=key.tenant, secret_sha256=secret_sha256, **values)
+        )
+
+    def revoke_api_key(self, tenant: str, key_id: str, at: datetime) -> ApiKey | None:
+        ours = and_(api_keys.c.tenant_id == tenant, api_keys.c.id == key_id)
+        revoked = func.coalesce(api_keys.c.revoked_at, at, type_=api_keys.c.revoked_at.type)
+        self._connection.execute(update(api_keys).where(ours).values(revoked_at=revoked))
+        row = self._connection.execute(select(api_keys).where(ours)).first()
+        return None if row is None else to_api_key(row)
+
+    def add_vectors(self, scope: Scope, fingerprint: str, rows: Sequence[tuple[Unembedded, NDArray[np.float32]]]) -> int:
+        if not rows:
+            return 0
+        versions = {row.seq: row.memory.version for row, _ in rows}
+        query = select(memories.c.seq, memories.c.version).where(owned(scope), memories.c.seq.in_(versions))
+        unchanged = {seq for seq, version in self._connection.execute(query) if versions[seq] == version}
+        space = self._ensure_space(fingerprint, len(rows[0][1]))
+        embedded = select(vectors.c.seq).where(
+            *_of(vectors, scope), vectors.c.space == space, vectors.c.seq.in_(versions)
+        )
+        unchanged -= set(self._connection.execute(embedded).scalars())
+        fresh = [(row.seq, vector) for row, vector in rows if row.seq in unchanged]
+        if fresh:
+            user = self._touch_user(scope)
+            self._add_vectors(scope, space, fresh)
+            self._connection.execute(
+                update(memories)
+                .where(owned(scope), memories.c.seq.in_([seq for seq, _ in fresh]))
+                .values(revision=user.revision)
+            )
+        return len(fresh)
+
+    def drop_other_spaces(self, scope: Scope, fingerprint: str) -> None:
+        space = self._space(fingerprint)
+        if space is not None and self.coverage(scope, fingerprint).complete:
+            self._connection.execute(delete(vectors).where(*_of(vectors, scope), vectors.c.space != space.space))
+
+    def start_reindex(self, fingerprint: str, at: datetime) -> int:
+        values = {"fingerprint": fingerprint, "state": "running", "started_at": at, "beat_at": at}
+        return int(self._connection.execute(insert(reindex_runs).values(values)).inserted_primary_key[0])
+
+    def beat_reindex(self, run: int, state: str, at: datetime, error: str | None = None) -> None:
+        values: dict[str, Any] = {"state": state, "beat_at": at, "error": error}
+        if state != "running":
+            values["finished_at"] = at
+        self._connection.execute(update(reindex_runs).where(reindex_runs.c.run == run).values(values))
+
+    def touch(self) -> None:
+        """A write that changes nothing: it fails where a real one would."""
+        self._connection.execute(delete(users).where(users.c.number == -1))
+
+    def _touch_user(self, scope: Scope, *, reset: bool = False) -> Row[Any]:
+        """Count one more revision of the user's memories; make the user on the first."""
+        bump: dict[str, Any] = {"revision": users.c.revision + 1}
+        if reset:
+            bump["reset_revision"] = users.c.revision + 1
+        query = update(users).where(*_of(users, scope)).values(bump).returning(users)
+        row = self._connection.execute(query).first()
+        if row is None:
+            tag = new_tag()
+            values = {"tenant_id": scope.tenant, "user_id": scope.user_id, "tag": tag}
+            counts = {"revision": 1, "reset_revision": 0, "memories": 0, "terms": 0}
+            row = self._connection.execute(insert(users).values({**values, **counts}).returning(users)).one()
+            self._register_tags(scope, {tag})
+        return row
+
+    def tag(self, scope: Scope) -> str:
+        """What the ids of the user's memories start with."""
+        user = self._user(scope)
+        return str(user.tag if user is not None else self._touch_user(scope).tag)
+
+    def _register_tags(self, scope: Scope, tags: Collection[str]) -> None:
+        rows = [{"tenant_id": scope.tenant, "tag": tag, "user_id": scope.user_id} for tag in tags]
+        self._connection.execute(sqlite_insert(user_tags).on_conflict_do_nothing(), rows)
+
+    def _ensure_space(self, fingerprint: str, dim: int) -> int:
+        space = self._space(fingerprint)
+        if space is not None:
+            return int(space.space)
+        query = insert(spaces).values(fingerprint=fingerprint, dim=dim)
+        return int(self._connection.execute(query).inserted_primary_key[0])
+
+    def _add_vectors(self, scope: Scope, space: int, rows: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        owner = {"tenant_id": scope.tenant, "user_id": scope.user_id, "space": space}
+        self._connection.execute(
+            insert(vectors), [{**owner, "seq": seq, "vector": pack(vector)} for seq, vector in rows]
+        )
+
+    def _delete_vectors(self, scope: Scope, seq: int) -> None:
+        known = select(spaces.c.space)
+        self._connection.execute(
+            delete(vectors).where(*_of(vectors, scope), vectors.c.space.in_(known), vectors.c.seq == seq)
+        )
+
+    def _add_versions(self, scope: Scope, entries: Sequence[HistoryEntry]) -> None:
+        owner = {"tenant_id": scope.tenant, "user_id": scope.user_id}
+        rows = [{**owner, **{name: getattr(entry, name) for name in HistoryEntry.model_fields}} for entry in entries]
+        self._connection.execute(insert(memory_versions), rows)
+
+    def _count(self, scope: Scope, user: Row[Any] | None) -> dict[str, int]:
+        counted = (users, user_tags, memories, vectors, user_spaces, memory_versions, idempotency_users, api_keys)
+        counts = {
+            table.name: self._connection.execute(select(func.count()).select_from(table).where(*_of(table, scope)))
+            .scalar_one()
+            for table in counted
+        }
+        number = None if user is None else user.number
+        counts["memory_terms"] = self._connection.execute(_COUNT_TERMS, {"number": str(number)}).scalar_one()
+        return counts
+
+
+def _of(table: Table, scope: Scope) -> tuple[Any, Any]:
+    return table.c.tenant_id == scope.tenant, table.c.user_id == scope.user_id
+
+
+def _prefixed(number: int, terms: Sequence[str]) -> str:
+    return " ".join(f"{number}_{term}" for term in terms)

@@ -1,0 +1,186 @@
+"""Storing: decide, encode, decide again under the lock, write.
+
+The decision is made twice: on a snapshot, to learn which texts must be encoded, and again inside the writing
+transaction, where it counts. Encoding itself never happens while the database is locked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from maas.deciding import Decision, decide
+from maas.embedders.protocol import Vectors
+from maas.idempotency import Repeatable
+from maas.items import Item, Vector, indexed_text, text_hash
+from maas.recall.analysis import document_terms
+from maas.records import Event, HistoryEntry, Memory, Scope, Similar, StoreResponse, StoreResult
+from maas.storage.protocol import MemoryStore, NewMemory, ReadTransaction, Replacement, Where, WriteTransaction
+
+SIMILAR_SCORE = 0.6
+SIMILAR_SHOWN = 5
+# Beyond this many comparisons a request would wait for a courtesy: a large batch into a large memory.
+SIMILAR_COMPARISONS = 4_000_000
+
+
+class Storer:
+    """Stores items for one actor, all or none."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        encode: Callable[[Sequence[str]], Vectors],
+        fingerprint: str,
+        actor: str,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._encode = encode
+        self._fingerprint = fingerprint
+        self._actor = actor
+        self._new_id = new_id
+
+    def run(self, items: Sequence[Item], repeatable: Repeatable, now: datetime) -> StoreResponse:
+        with self._store.read() as transaction:
+            answer = repeatable.replay(transaction, now)
+            if answer is not None:
+                return _with_texts(answer, items)
+            decisions = decide(transaction, items, self._fingerprint, now)
+        self._embed(decisions, now)
+        while True:
+            with self._store.write() as transaction:
+                answer = repeatable.replay(transaction, now)
+                if answer is not None:
+                    return _with_texts(answer, items)
+                decisions = decide(transaction, items, self._fingerprint, now)
+                if not any(_lacks_vector(decision) for decision in decisions):
+                    ids = apply(transaction, decisions, self._fingerprint, now, self._actor, self._new_id)
+                    response = _response(decisions, ids)
+                    # Without the texts: whoever repeats the request brings them along.
+                    answer = response.model_dump(mode="json", exclude={"results": {"__all__": {"text"}}})
+                    repeatable.remember(transaction, {item.scope.user_id for item in items}, answer, now)
+                    return response
+            # Since the snapshot another writer has removed what made an item known.
+            self._embed(decisions, now)
+
+    def _embed(self, decisions: Sequence[Decision], now: datetime) -> None:
+        items = [decision.item for decision in decisions if _lacks_vector(decision)]
+        if not items:
+            return
+        vectors = self._encode([item.indexed_text for item in items])
+        for item, vector in zip(items, vectors, strict=True):
+            item.vector = vector
+        with self._store.read() as transaction:
+            find_similar(transaction, items, self._fingerprint, now)
+
+
+def apply(
+    transaction: WriteTransaction,
+    decisions: Sequence[Decision],
+    fingerprint: str,
+    now: datetime,
+    actor: str,
+    new_id: Callable[[], str],
+) -> list[str]:
+    """Write what was decided; returns the id of each decision's memory."""
+    ids: dict[tuple[Scope, str], str] = {}
+    tags: dict[Scope, str] = {}
+    added: dict[Scope, list[NewMemory]] = defaultdict(list)
+    for decision in decisions:
+        if decision.event == "ADD":
+            scope = decision.item.scope
+            if scope not in tags:
+                tags[scope] = transaction.tag(scope)
+            memory = decision.memory.model_copy(update={"id": tags[scope] + new_id()})
+            ids[scope, decision.memory.id] = memory.id
+            added[scope].append(_new_row(decision.item, memory, now, actor))
+    for scope, rows in added.items():
+        transaction.insert(scope, fingerprint, rows)
+    result = [ids.get((decision.item.scope, decision.memory.id), decision.memory.id) for decision in decisions]
+    for decision, memory_id in zip(decisions, result, strict=True):
+        if decision.before is not None:
+            memory = decision.memory.model_copy(update={"id": memory_id})
+            row = replacement(memory, decision.before, decision.item.vector, actor)
+            transaction.replace(decision.item.scope, fingerprint, row)
+    for decision, memory_id in zip(decisions, result, strict=True):
+        old = decision.item.supersedes
+        if old is not None and old != memory_id:
+            transaction.supersede(decision.item.scope, old, memory_id, now)
+    return result
+
+
+def find_similar(transaction: ReadTransaction, items: Sequence[Item], fingerprint: str, now: datetime) -> None:
+    """Fill in ``similar`` of items that have a vector, where that is cheap."""
+    by_scope: dict[Scope, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.vector is not None:
+            by_scope[item.scope].append(item)
+    for scope, own in by_scope.items():
+        known = transaction.coverage(scope, fingerprint).vectors
+        if known == 0 or known * len(own) > SIMILAR_COMPARISONS:
+            continue
+        queries = np.stack([item.vector for item in own if item.vector is not None])
+        hits = transaction.dense(scope, fingerprint, queries, SIMILAR_SHOWN, Where(now=now))
+        near = [[(int(s), float(c)) for s, c in zip(h.seqs, h.scores, strict=True) if c >= SIMILAR_SCORE] for h in hits]
+        rows = transaction.by_seq(scope, {seq for found in near for seq, _ in found})
+        for item, found in zip(own, near, strict=True):
+            item.similar = [Similar(id=rows[seq].id, score=min(1.0, score)) for seq, score in found if seq in rows]
+
+
+def version_entry(memory: Memory, event: Event, at: datetime, actor: str) -> HistoryEntry:
+    return HistoryEntry.model_construct(
+        memory_id=memory.id,
+        version=memory.version,
+        event=event,
+        text=memory.text,
+        metadata=memory.metadata,
+        importance=memory.importance,
+        expires_at=memory.expires_at,
+        at=at,
+        actor=actor,
+    )
+
+
+def replacement(memory: Memory, before: Memory, vector: Vector | None, actor: str) -> Replacement:
+    """Row of a changed memory; ``vector`` is needed only if the indexed text changed."""
+    changed = indexed_text(before.text, before.name) != indexed_text(memory.text, memory.name)
+    return Replacement(
+        memory=memory,
+        text_hash=text_hash(memory.text, memory.role, memory.name, memory.agent_id, memory.session_id),
+        entry=version_entry(memory, "UPDATE", memory.updated_at, actor),
+        terms=document_terms(indexed_text(memory.text, memory.name)) if changed else None,
+        vector=vector if changed else None,
+    )
+
+
+def _new_row(item: Item, memory: Memory, now: datetime, actor: str) -> NewMemory:
+    assert item.vector is not None
+    return NewMemory(
+        memory=memory,
+        text_hash=item.text_hash,
+        terms=document_terms(item.indexed_text),
+        vector=item.vector,
+        stored_at=now,
+        history=[version_entry(memory, "ADD", now, actor)],
+    )
+
+
+def _lacks_vector(decision: Decision) -> bool:
+    return decision.needs_vector and decision.item.vector is None
+
+
+def _response(decisions: Sequence[Decision], ids: Sequence[str]) -> StoreResponse:
+    results = [
+        StoreResult.model_construct(id=memory_id, text=d.item.text, event=d.event, similar=d.item.similar)
+        for memory_id, d in zip(ids, decisions, strict=True)
+    ]
+    return StoreResponse.model_construct(results=results)
+
+
+def _with_texts(answer: Any, items: Sequence[Item]) -> StoreResponse:
+    results = [{**result, "text": item.text} for result, item in zip(answer["results"], items, strict=True)]
+    return StoreResponse.model_validate({"results": results})

@@ -1,0 +1,220 @@
+"""Export and import of one user: JSON lines that carry everything, so that a memory survives a move.
+
+    {"maas_export": 1, "user_id": …, "exported_at": …, "memories": n}
+    {"memory": {…}, "stored_at": …, "history": [{…}], "vectors": {fingerprint: base64 of little-endian float16}}
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from maas.embedders.protocol import Embedder, Vectors
+from maas.errors import FieldError, InvalidInputError
+from maas.items import Vector, indexed_text, text_hash
+from maas.recall.analysis import document_terms
+from maas.records import Event, HistoryEntry, ImportReport, Memory, Role, Scope
+from maas.requests import Identifier, MemoryText, Metadata, Request, Share, Timestamp, invalid_input
+from maas.storage.protocol import Exported, MemoryStore, NewMemory
+from maas.storing import version_entry
+
+FORMAT = 1
+_PAGE = 500
+
+
+class HeaderLine(Request):
+    maas_export: Literal[1]
+    user_id: Identifier
+    exported_at: Timestamp
+    memories: int = Field(ge=0)
+
+
+class MemoryFields(Request):
+    id: Identifier
+    user_id: Identifier
+    text: MemoryText
+    metadata: Metadata = Field(default_factory=dict)
+    agent_id: Identifier | None = None
+    session_id: Identifier | None = None
+    role: Role | None = None
+    name: Identifier | None = None
+    key: Identifier | None = None
+    importance: Share | None = None
+    created_at: Timestamp
+    updated_at: Timestamp
+    expires_at: Timestamp | None = None
+    superseded_by: Identifier | None = None
+    superseded_at: Timestamp | None = None
+    version: int = Field(1, ge=1, lt=2**31)
+
+
+class VersionFields(Request):
+    memory_id: Identifier
+    version: int = Field(ge=1, lt=2**31)
+    event: Event
+    text: MemoryText
+    metadata: Metadata = Field(default_factory=dict)
+    importance: Share | None = None
+    expires_at: Timestamp | None = None
+    at: Timestamp
+    actor: Identifier
+
+
+class MemoryLine(Request):
+    memory: MemoryFields
+    stored_at: Timestamp
+    history: list[VersionFields] = Field(default_factory=list)
+    vectors: dict[str, str] = Field(default_factory=dict)
+
+
+class Exporter:
+    """Reads one user on one snapshot, a page at a time."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def lines(self, scope: Scope, now: datetime) -> Iterator[dict[str, Any]]:
+        with self._store.read() as transaction:
+            # The first question fixes the snapshot that the header and every page are read from.
+            count = transaction.coverage(scope, "").memories
+            header = {"maas_export": FORMAT, "user_id": scope.user_id, "exported_at": now, "memories": count}
+            yield HeaderLine.model_validate(header).model_dump(mode="json")
+            after = ""
+            while page := transaction.export(scope, after, _PAGE):
+                yield from map(_line, page)
+                after = page[-1].memory.id
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    number: int
+    line: MemoryLine
+    vector: Vector | None
+
+
+class Importer:
+    """Reads every line before it writes the first."""
+
+    def __init__(
+        self, store: MemoryStore, encode: Callable[[Sequence[str]], Vectors], embedder: Embedder, tenant: str, actor: str
+    ) -> None:
+        self._store = store
+        self._encode = encode
+        self._embedder = embedder
+        self._tenant = tenant
+        self._actor = actor
+
+    def run(self, lines: Iterable[Mapping[str, Any]], user_id: str | None, now: datetime) -> ImportReport:
+        """Raises InvalidInputError, which names the line; nothing was written."""
+        by_scope: dict[Scope, list[_Parsed]] = defaultdict(list)
+        for parsed in self._parse(lines):
+            by_scope[Scope(self._tenant, user_id or parsed.line.memory.user_id)].append(parsed)
+        vectors = self._embed(by_scope)
+        imported = skipped = reembedded = 0
+        with self._store.write() as transaction:
+            for scope, own in by_scope.items():
+                there = transaction.existing_ids(scope, [parsed.line.memory.id for parsed in own])
+                rows = []
+                for parsed in own:
+                    if parsed.line.memory.id in there:
+                        skipped += 1
+                        continue
+                    there.add(parsed.line.memory.id)
+                    reembedded += parsed.vector is None
+                    rows.append(self._row(parsed, scope, vectors[parsed.number], now))
+                taken = transaction.by_key(scope, [row.memory.key for row in rows if row.memory.key is not None])
+                _refuse_taken_keys(own, rows, set(taken))
+                transaction.insert(scope, self._embedder.fingerprint, rows)
+                imported += len(rows)
+        return ImportReport(imported=imported, skipped=skipped, reembedded=reembedded)
+
+    def _parse(self, lines: Iterable[Mapping[str, Any]]) -> Iterator[_Parsed]:
+        for number, raw in enumerate(lines):
+            if not isinstance(raw, Mapping):
+                raise _fault(f"lines.{number}", f"is a {type(raw).__name__}; expected a JSON object")
+            model = HeaderLine if "maas_export" in raw else MemoryLine
+            try:
+                line = model.model_validate(dict(raw))
+            except ValidationError as error:
+                raise invalid_input(error, ("lines", str(number))) from None
+            if isinstance(line, MemoryLine):
+                yield _Parsed(number, line, self._vector(line, number))
+
+    def _vector(self, line: MemoryLine, number: int) -> Vector | None:
+        """The line's vector in this embedder's space, if it brings one."""
+        encoded = line.vectors.get(self._embedder.fingerprint)
+        if encoded is None:
+            return None
+        place, size = f"lines.{number}.vectors", 2 * self._embedder.dim
+        try:
+            blob = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            raise _fault(place, "is no base64") from None
+        if len(blob) != size:
+            raise _fault(place, f"has {len(blob)} bytes; expected {size}, {self._embedder.dim} float16 numbers")
+        vector = np.frombuffer(blob, "<f2").astype(np.float32)
+        if not np.isfinite(vector).all() or not 0.9 < float(np.linalg.norm(vector)) < 1.1:
+            raise _fault(place, "is no unit vector; export it again, or leave it out to have it encoded here")
+        return vector
+
+    def _embed(self, by_scope: Mapping[Scope, Sequence[_Parsed]]) -> dict[int, Vector]:
+        """Vectors by line number; encodes what came without and is not stored yet."""
+        vectors = {p.number: p.vector for own in by_scope.values() for p in own if p.vector is not None}
+        missing: list[_Parsed] = []
+        for scope, own in by_scope.items():
+            with self._store.read() as transaction:
+                there = transaction.existing_ids(scope, [parsed.line.memory.id for parsed in own])
+            missing += [p for p in own if p.vector is None and p.line.memory.id not in there]
+        if missing:
+            encoded = self._encode([indexed_text(p.line.memory.text, p.line.memory.name) for p in missing])
+            vectors.update((p.number, vector) for p, vector in zip(missing, encoded, strict=True))
+        return vectors
+
+    def _row(self, parsed: _Parsed, scope: Scope, vector: Vector, now: datetime) -> NewMemory:
+        fields = parsed.line.memory
+        memory = Memory(**{**fields.model_dump(), "user_id": scope.user_id})
+        history = [HistoryEntry(**{**v.model_dump(), "memory_id": memory.id}) for v in parsed.line.history]
+        if len({entry.version for entry in history}) < len(history):
+            raise _fault(f"lines.{parsed.number}.history", "holds a version twice")
+        return NewMemory(
+            memory=memory,
+            text_hash=text_hash(memory.text, memory.role, memory.name, memory.agent_id, memory.session_id),
+            terms=document_terms(indexed_text(memory.text, memory.name)),
+            vector=vector,
+            stored_at=parsed.line.stored_at,
+            history=history or [version_entry(memory, "ADD", now, self._actor)],
+        )
+
+
+def _line(exported: Exported) -> dict[str, Any]:
+    return {
+        "memory": exported.memory.model_dump(mode="json"),
+        "stored_at": exported.stored_at.isoformat().replace("+00:00", "Z"),
+        "history": [entry.model_dump(mode="json") for entry in exported.history],
+        "vectors": {
+            fingerprint: base64.b64encode(vector.astype("<f2").tobytes()).decode()
+            for fingerprint, vector in exported.vectors.items()
+        },
+    }
+
+
+def _refuse_taken_keys(own: Sequence[_Parsed], rows: Sequence[NewMemory], taken: set[str]) -> None:
+    numbers = {parsed.line.memory.id: parsed.number for parsed in reversed(own)}
+    for row in rows:
+        key = row.memory.key
+        if key is not None and key in taken:
+            raise _fault(f"lines.{numbers[row.memory.id]}.memory.key", f"{key!r} belongs to another memory of this user")
+        if key is not None:
+            taken.add(key)
+
+
+def _fault(place: str, message: str) -> InvalidInputError:
+    return InvalidInputError(f"{place} {message}", errors=[FieldError(place, message)])
