@@ -129,6 +129,7 @@ Identifier = Annotated[str, AfterValidator(_identifier)]
 Timestamp = Annotated[datetime, BeforeValidator(_not_a_number), AfterValidator(_utc)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
 Share = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
+Importance = Share
 
 
 class Request(BaseModel):
@@ -160,7 +161,7 @@ class StoreRequest(Request):
     session_id: Identifier | None = None
     created_at: Timestamp | None = None
     expires_at: Timestamp | None = None
-    importance: Share | None = None
+    importance: Importance | None = None
     key: Identifier | None = None
     supersedes: Identifier | None = None
     dedupe: Dedupe = "exact"
@@ -222,7 +223,7 @@ class UpdateRequest(Request):
 
     text: MemoryText | None = None
     metadata: Metadata | None = None
-    importance: Share | None = None
+    importance: Importance | None = None
     expires_at: Timestamp | None = None
 
     @model_validator(mode="after")
@@ -241,7 +242,7 @@ class EncodeRequest(Request):
 
 class KeyRequest(Request):
     name: Annotated[Identifier, Field(max_length=100)] = "unnamed"
-    scopes: Annotated[list[KeyScope], Field(min_length=1)] = Field(default_factory=lambda: ["read", "write"])
+    scopes: Annotated[list[KeyScope], Field(min_length=1)] = ["read", "write"]
     user_id: Identifier | None = None
     expires_at: Timestamp | None = None
 

@@ -1,0 +1,74 @@
+"""The REST service as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from maas.api import admin, embeddings, health, memories, users
+from maas.api.metrics import Metrics
+from maas.api.middleware import BodyLimit, RequestContext
+from maas.api.openapi import describe, responses
+from maas.api.problems import add_handlers
+from maas.api.reindexing import Reindexing
+from maas.brain import PersonalMemoryBrain
+from maas.settings import Settings
+
+WAITING_PER_THREAD = 16  # requests queued for a worker thread before 503 is kinder than waiting
+
+
+def create_app(
+    settings: Settings,
+    *,
+    brain: PersonalMemoryBrain | None = None,
+    on_ready: Callable[[PersonalMemoryBrain], None] | None = None,
+) -> FastAPI:
+    """Build the service; nothing is opened before it starts.
+
+    Args:
+        settings: server, auth and, unless ``brain`` is given, everything the brain needs.
+        brain: used and left open; None: built at start-up and closed at shutdown.
+        on_ready: called with the brain once it can answer.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = settings.server.threads
+        serving = brain if brain is not None else await run_in_threadpool(PersonalMemoryBrain, settings)
+        reindexing = Reindexing()
+        app.state.brain = serving
+        app.state.reindexing = reindexing
+        try:
+            await run_in_threadpool(app.openapi)  # kept once built, and building takes the loop's time
+            if on_ready is not None:
+                await run_in_threadpool(on_ready, serving)
+            yield
+        finally:
+            await run_in_threadpool(reindexing.stop)
+            if brain is None:
+                await run_in_threadpool(serving.close)
+
+    app = FastAPI(
+        title="maas",
+        version="1",
+        description="Personal memory as a service: store what was said, recall it when it matters.",
+        lifespan=lifespan,
+        docs_url=None,  # the pages of both load scripts from a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=responses(),
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    add_handlers(app)
+    for area in (memories, users, embeddings, admin, health):
+        app.include_router(area.router)
+    describe(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
+    app.add_middleware(RequestContext, metrics=metrics, max_in_flight=settings.server.threads * WAITING_PER_THREAD)
+    return app

@@ -1,0 +1,337 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import IO, Any, Self, TypeVar
+
+import httpx2
+
+from maas.client import _requests
+from maas.client._answers import error_of, result
+from maas.client._base import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    DEFAULT_URL,
+    REINDEX_POLL_SECONDS,
+    BaseClient,
+    new_idempotency_key,
+    next_chunk,
+    upload_file,
+    upload_headers,
+    utc_now,
+)
+from maas.client._requests import Call
+from maas.client._retries import Retries
+from maas.embedders.protocol import Vectors
+from maas.records import (
+    ApiKey,
+    Dedupe,
+    Deleted,
+    ErasureReceipt,
+    History,
+    ImportReport,
+    KeyList,
+    Memory,
+    Mode,
+    NewApiKey,
+    Page,
+    RecallResponse,
+    ReindexStatus,
+    StoreResponse,
+)
+from maas.requests import Message, StoreRequest
+
+T = TypeVar("T")
+Messages = Sequence[Mapping[str, Any] | Message]
+
+
+class AsyncMaasClient(BaseClient):
+    """Talks to a maas server; MaasClient with ``await``, and ``async for`` over an export.
+
+    Belongs to one event loop. Close it, or use it as an async context manager.
+
+    Args:
+        base_url: where ``maas serve`` listens.
+        api_key: ``maas_<id>_<secret>``; not needed where authentication is off.
+        timeout: seconds to wait for a connection, and for each part of an answer.
+        retries: how often to send again when nothing answered, or 429, 502, 503 or 504 did. A write carries an
+            Idempotency-Key that stays the same, so it happens once.
+        transport: what sends the requests; for tests.
+        ids: makes Idempotency-Keys.
+        clock: the time, to read a Retry-After that is a date.
+        sleep: waits between tries.
+        jitter: (low, high) → how long to wait.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: int = DEFAULT_RETRIES,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        *,
+        ids: Callable[[], str] = new_idempotency_key,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[float, float], float] | None = None,
+    ) -> None:
+        policy = Retries(retries) if jitter is None else Retries(retries, jitter)
+        super().__init__(base_url, api_key, timeout, policy, ids, clock)
+        self._sleep = sleep
+        self._http = httpx2.AsyncClient(
+            base_url=self.base_url, headers=self._headers, timeout=timeout, transport=transport
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; calling it twice is harmless."""
+        await self._http.aclose()
+
+    async def store(
+        self,
+        text: str | None = None,
+        *,
+        user_id: str,
+        messages: Messages | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        created_at: datetime | str | None = None,
+        expires_at: datetime | str | None = None,
+        importance: float | None = None,
+        key: str | None = None,
+        supersedes: str | None = None,
+        dedupe: Dedupe = "exact",
+        idempotency_key: str | None = None,
+    ) -> StoreResponse:
+        """Store one memory from ``text``, or one for each of ``messages``."""
+        given = {
+            "text": text,
+            "user_id": user_id,
+            "messages": None if messages is None else builtins.list(messages),
+            "metadata": metadata,
+            "agent_id": agent_id,
+            "session_id": session_id,
+            "created_at": created_at,
+            "expires_at": expires_at,
+            "importance": importance,
+            "key": key,
+            "supersedes": supersedes,
+            "dedupe": dedupe,
+        }
+        return await self._send(_requests.store(given, idempotency_key))
+
+    async def store_messages(
+        self,
+        messages: Messages,
+        *,
+        user_id: str,
+        metadata: Mapping[str, Any] | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        created_at: datetime | str | None = None,
+        expires_at: datetime | str | None = None,
+        importance: float | None = None,
+        key: str | None = None,
+        supersedes: str | None = None,
+        dedupe: Dedupe = "exact",
+        idempotency_key: str | None = None,
+    ) -> StoreResponse:
+        """Store one memory for each message of a conversation."""
+        return await self.store(
+            user_id=user_id,
+            messages=messages,
+            metadata=metadata,
+            agent_id=agent_id,
+            session_id=session_id,
+            created_at=created_at,
+            expires_at=expires_at,
+            importance=importance,
+            key=key,
+            supersedes=supersedes,
+            dedupe=dedupe,
+            idempotency_key=idempotency_key,
+        )
+
+    async def store_batch(
+        self, memories: Sequence[Mapping[str, Any] | StoreRequest], *, idempotency_key: str | None = None
+    ) -> StoreResponse:
+        """Store up to 1,000 memories, all or none; a fault names its item, as in ``memories.3.text``."""
+        return await self._send(_requests.store_batch(memories, idempotency_key))
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        user_id: str,
+        top_k: int = 10,
+        mode: Mode = "hybrid",
+        filters: Mapping[str, Any] | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        min_score: float = 0.0,
+        include_superseded: bool = False,
+        explain: bool = False,
+    ) -> RecallResponse:
+        """The memories that answer ``query``, best first; scores are in 0..1."""
+        given = {
+            "query": query,
+            "user_id": user_id,
+            "top_k": top_k,
+            "mode": mode,
+            "filters": filters,
+            "agent_id": agent_id,
+            "session_id": session_id,
+            "since": since,
+            "until": until,
+            "min_score": min_score,
+            "include_superseded": include_superseded,
+            "explain": explain,
+        }
+        return await self._send(_requests.recall(given))
+
+    async def get(self, memory_id: str, *, user_id: str | None = None) -> Memory:
+        """One memory; NotFoundError if there is none, or it is not this user's."""
+        return await self._send(_requests.get(memory_id, user_id))
+
+    async def list(
+        self,
+        *,
+        user_id: str,
+        limit: int = 50,
+        cursor: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        include_superseded: bool = False,
+    ) -> Page:
+        """One page, newest first; ``next_cursor`` asks for the next."""
+        given = {
+            "user_id": user_id,
+            "limit": limit,
+            "cursor": cursor,
+            "filters": filters,
+            "agent_id": agent_id,
+            "session_id": session_id,
+            "since": since,
+            "until": until,
+            "include_superseded": include_superseded,
+        }
+        return await self._send(_requests.list_memories(given))
+
+    async def update(
+        self, memory_id: str, *, user_id: str | None = None, idempotency_key: str | None = None, **changes: Any
+    ) -> Memory:
+        """Change text, metadata, importance or expires_at; None clears the last two."""
+        return await self._send(_requests.update(memory_id, user_id, changes, idempotency_key))
+
+    async def delete(self, memory_id: str, *, user_id: str | None = None) -> Deleted:
+        """Delete one memory with its vectors and versions."""
+        return await self._send(_requests.delete(memory_id, user_id))
+
+    async def history(self, memory_id: str, *, user_id: str | None = None) -> History:
+        """Every version of a memory, with who wrote it and when."""
+        return await self._send(_requests.history(memory_id, user_id))
+
+    async def erase_user(self, user_id: str) -> ErasureReceipt:
+        """Erase a user from every table; the receipt counts what was there and what is left."""
+        return await self._send(_requests.erase_user(user_id))
+
+    async def encode(self, texts: Sequence[str]) -> Vectors:
+        """(n,) texts → (n, dim) float32 of unit length."""
+        return await self._send(_requests.encode(texts))
+
+    async def create_key(self, **fields: Any) -> NewApiKey:
+        """Make a key of this tenant; fields are those of KeyRequest."""
+        return await self._send(_requests.create_key(fields))
+
+    async def list_keys(self) -> KeyList:
+        return await self._send(_requests.list_keys())
+
+    async def revoke_key(self, key_id: str) -> ApiKey:
+        return await self._send(_requests.revoke_key(key_id))
+
+    async def reindex_status(self) -> ReindexStatus:
+        return await self._send(_requests.reindex_status())
+
+    async def ready(self) -> None:
+        """Raise NotReadyError unless the server has its model and its database."""
+        await self._send(_requests.ready())
+
+    async def export_user(self, user_id: str) -> AsyncIterator[dict[str, Any]]:
+        """Stream everything stored of a user: a header, then memories with versions and vectors."""
+        call = _requests.export_user(user_id)
+        response = await self._exchange(call, stream=True)
+        try:
+            if not response.is_success:
+                await response.aread()
+                raise error_of(response, self._clock)
+            async for line in response.aiter_lines():
+                yield call.read(line.encode())
+        except httpx2.HTTPError as error:
+            raise self._silence(error) from error
+        finally:
+            await response.aclose()
+
+    async def import_memories(self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None) -> ImportReport:
+        """Store the lines of an export, all or nothing; memories already there by id are skipped."""
+        call = _requests.import_memories(user_id)
+        with upload_file() as file:
+            file.writelines(_requests.json_line(line) for line in lines)
+            return result(await self._exchange(call, upload=file), call.read, self._clock)
+
+    async def reindex(self, *, on_progress: Callable[[ReindexStatus], None] | None = None) -> ReindexStatus:
+        """Have the server re-embed everything, and wait until it has."""
+        status = await self._send(_requests.start_reindex())
+        while status.state == "running":
+            if on_progress is not None:
+                on_progress(status)
+            await self._sleep(REINDEX_POLL_SECONDS)
+            status = await self.reindex_status()
+        return status
+
+    async def _send(self, call: Call[T]) -> T:
+        return result(await self._exchange(call), call.read, self._clock)
+
+    async def _exchange(
+        self, call: Call[Any], *, upload: IO[bytes] | None = None, stream: bool = False
+    ) -> httpx2.Response:
+        prepared = self._prepared(call)
+        attempt = 0
+        while True:
+            attempt += 1
+            content: bytes | AsyncIterator[bytes] | None = call.content
+            if upload is not None:
+                upload.seek(0)
+                content = _chunks(upload)
+                prepared["headers"].update(upload_headers())
+            try:
+                response = await self._http.send(self._http.build_request(**prepared, content=content), stream=stream)
+            except httpx2.HTTPError as error:
+                pause = self._pause_after_silence(error, attempt)
+            else:
+                wait = self._pause_after_answer(response, attempt)
+                if wait is None:
+                    return response
+                await response.aclose()
+                pause = wait
+            await self._sleep(pause)
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := next_chunk(file):
+        yield chunk
