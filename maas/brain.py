@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from pydantic import ValidationError
 
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import (
@@ -73,6 +74,10 @@ class _User(Request):
     user_id: Identifier
 
 
+class _Owned(Request):
+    id: Identifier
+
+
 class PersonalMemoryBrain:
     """Stores and recalls memories of one tenant. Safe to share between threads; use it as a context manager.
 
@@ -116,8 +121,7 @@ class PersonalMemoryBrain:
     def acting_as(self, tenant: str, actor: str) -> Self:
         """A view for another tenant and actor; it shares store and embedder, and closing it closes neither."""
         view = copy.copy(self)
-        view.tenant, view.actor = tenant, actor
-        view._owns_store = view._owns_embedder = False
+        view.__dict__.update(tenant=tenant, actor=actor, _owns_store=False, _owns_embedder=False)
         return view
 
     def __enter__(self) -> Self:
@@ -295,7 +299,9 @@ class PersonalMemoryBrain:
         user_id = parse(_User, {"user_id": user_id}).user_id
         return Exporter(self._store).lines(Scope(self.tenant, user_id), self._clock())
 
-    def import_memories(self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None) -> ImportReport:
+    def import_memories(
+        self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> ImportReport:
         """Take in exported lines, all or none; ids that are already there are skipped.
 
         Args:
@@ -304,11 +310,12 @@ class PersonalMemoryBrain:
 
         Raises:
             InvalidInputError: names the line (``lines.3.text``) and what is wrong with it.
+            IdempotencyConflictError: the key came with other lines before.
         """
         if user_id is not None:
             user_id = parse(_User, {"user_id": user_id}).user_id
         importer = Importer(self._store, self._encode_all, self._embedder, self.tenant, self.actor)
-        return importer.run(lines, user_id, self._clock())
+        return importer.run(lines, user_id, self._clock(), idempotency_key)
 
     # -- vectors -------------------------------------------------------------------------------------------------
 
@@ -326,9 +333,15 @@ class PersonalMemoryBrain:
 
     # -- administration ------------------------------------------------------------------------------------------
 
-    def create_key(self, **fields: Any) -> NewApiKey:
-        """Make a key of this tenant. ``fields`` are those of :class:`KeyRequest`."""
-        return self._keys.create(parse(KeyRequest, fields))
+    def create_key(self, *, idempotency_key: str | None = None, **fields: Any) -> NewApiKey:
+        """Make a key of this tenant. ``fields`` are those of :class:`KeyRequest`.
+
+        Raises:
+            InvalidInputError: names every field at fault.
+            ConflictError: the request was answered before. Its key exists, but its secret was kept nowhere.
+        """
+        request = parse(KeyRequest, fields)
+        return self._keys.create(request, Repeatable(self.tenant, idempotency_key, "create key", [request]))
 
     def list_keys(self) -> KeyList:
         return self._keys.list()
@@ -385,6 +398,9 @@ class PersonalMemoryBrain:
         )
 
     def _scopes(self, transaction: ReadTransaction, memory_id: str, user_id: str | None) -> Sequence[Scope]:
+        """Who may hold the memory: the user who is named, else whom the id leads to."""
+        if not _is_identifier(memory_id) or (user_id is not None and not _is_identifier(user_id)):
+            return []
         users = [user_id] if user_id is not None else transaction.owners(self.tenant, memory_id)
         return [Scope(self.tenant, user) for user in users]
 
@@ -402,8 +418,16 @@ def _build(settings: Settings) -> Embedder:
     return build_embedder(settings)
 
 
-def _not_found(memory_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no memory {memory_id[:100]!r} here")
+def _not_found(memory_id: object) -> NotFoundError:
+    return NotFoundError(f"there is no memory {str(memory_id)[:100]!a} here")
+
+
+def _is_identifier(value: object) -> bool:
+    try:
+        _Owned(id=value)  # type: ignore[arg-type]
+    except ValidationError:
+        return False
+    return True
 
 
 def _parse_batch(memories: Sequence[Mapping[str, Any] | StoreRequest]) -> list[StoreRequest]:

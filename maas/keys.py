@@ -9,7 +9,8 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 
-from maas.errors import AuthenticationError, ConfigError, NotFoundError
+from maas.errors import AuthenticationError, ConfigError, ConflictError, NotFoundError
+from maas.idempotency import Repeatable
 from maas.ids import base32
 from maas.records import ApiKey, KeyList, NewApiKey
 from maas.requests import KeyRequest
@@ -27,12 +28,23 @@ class KeyRing:
         self._tenant = tenant
         self._clock = clock
 
-    def create(self, request: KeyRequest) -> NewApiKey:
-        """The answer holds the whole key, this once."""
+    def create(self, request: KeyRequest, repeatable: Repeatable) -> NewApiKey:
+        """The answer holds the whole key, this once.
+
+        Raises:
+            ConflictError: the request was answered before; its key is named, since the secret cannot be told again.
+        """
         key_id = base32(secrets.randbits(5 * ID_LENGTH), ID_LENGTH)
         new = self._new(key_id, base32(secrets.randbits(5 * SECRET_LENGTH), SECRET_LENGTH), request)
         with self._store.write() as transaction:
+            made = repeatable.replay(transaction, new.created_at)
+            if made is not None:
+                raise ConflictError(
+                    f"this Idempotency-Key already made the key {made['id']!r}, whose secret was shown that once; "
+                    "revoke it and make another with a new Idempotency-Key"
+                )
             transaction.add_api_key(_without_secret(new), _sha256(new.key))
+            repeatable.remember(transaction, (), {"id": new.id}, new.created_at)
         return new
 
     def list(self) -> KeyList:
@@ -83,9 +95,13 @@ class KeyRing:
             raise ConfigError(
                 "bootstrap_key is malformed; expected maas_<id>_<secret> with at least 16 characters of secret"
             )
-        key_id, secret = match.groups() if match else (
-            base32(secrets.randbits(5 * ID_LENGTH), ID_LENGTH),
-            base32(secrets.randbits(5 * SECRET_LENGTH), SECRET_LENGTH),
+        key_id, secret = (
+            match.groups()
+            if match
+            else (
+                base32(secrets.randbits(5 * ID_LENGTH), ID_LENGTH),
+                base32(secrets.randbits(5 * SECRET_LENGTH), SECRET_LENGTH),
+            )
         )
         new = self._new(key_id, secret, KeyRequest(name="bootstrap", scopes=["read", "write", "admin"]))
         with self._store.write() as transaction:

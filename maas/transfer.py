@@ -1,7 +1,7 @@
 """Export and import of one user: JSON lines that carry everything, so that a memory survives a move.
 
-    {"maas_export": 1, "user_id": …, "exported_at": …, "memories": n}
-    {"memory": {…}, "stored_at": …, "history": [{…}], "vectors": {fingerprint: base64 of little-endian float16}}
+{"maas_export": 1, "user_id": …, "exported_at": …, "memories": n}
+{"memory": {…}, "stored_at": …, "history": [{…}], "vectors": {fingerprint: base64 of little-endian float16}}
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import FieldError, InvalidInputError
+from maas.idempotency import Repeatable
 from maas.items import Vector, indexed_text, text_hash
 from maas.recall.analysis import document_terms
 from maas.records import Event, HistoryEntry, ImportReport, Memory, Role, Scope
@@ -104,7 +105,12 @@ class Importer:
     """Reads every line before it writes the first."""
 
     def __init__(
-        self, store: MemoryStore, encode: Callable[[Sequence[str]], Vectors], embedder: Embedder, tenant: str, actor: str
+        self,
+        store: MemoryStore,
+        encode: Callable[[Sequence[str]], Vectors],
+        embedder: Embedder,
+        tenant: str,
+        actor: str,
     ) -> None:
         self._store = store
         self._encode = encode
@@ -112,14 +118,25 @@ class Importer:
         self._tenant = tenant
         self._actor = actor
 
-    def run(self, lines: Iterable[Mapping[str, Any]], user_id: str | None, now: datetime) -> ImportReport:
+    def run(
+        self,
+        lines: Iterable[Mapping[str, Any]],
+        user_id: str | None,
+        now: datetime,
+        idempotency_key: str | None = None,
+    ) -> ImportReport:
         """Raises InvalidInputError, which names the line; nothing was written."""
         by_scope: dict[Scope, list[_Parsed]] = defaultdict(list)
         for parsed in self._parse(lines):
             by_scope[Scope(self._tenant, user_id or parsed.line.memory.user_id)].append(parsed)
+        sent = [parsed.line for own in by_scope.values() for parsed in own] if idempotency_key else []
+        repeatable = Repeatable(self._tenant, idempotency_key, f"import {user_id}", sent)
         vectors = self._embed(by_scope)
         imported = skipped = reembedded = 0
         with self._store.write() as transaction:
+            answered = repeatable.replay(transaction, now)
+            if answered is not None:
+                return ImportReport.model_validate(answered)
             for scope, own in by_scope.items():
                 there = transaction.existing_ids(scope, [parsed.line.memory.id for parsed in own])
                 rows = []
@@ -134,7 +151,10 @@ class Importer:
                 _refuse_taken_keys(own, rows, set(taken))
                 transaction.insert(scope, self._embedder.fingerprint, rows)
                 imported += len(rows)
-        return ImportReport(imported=imported, skipped=skipped, reembedded=reembedded)
+            report = ImportReport(imported=imported, skipped=skipped, reembedded=reembedded)
+            users = {scope.user_id for scope in by_scope}
+            repeatable.remember(transaction, users, report.model_dump(mode="json"), now)
+        return report
 
     def _parse(self, lines: Iterable[Mapping[str, Any]]) -> Iterator[_Parsed]:
         for number, raw in enumerate(lines):
@@ -211,7 +231,8 @@ def _refuse_taken_keys(own: Sequence[_Parsed], rows: Sequence[NewMemory], taken:
     for row in rows:
         key = row.memory.key
         if key is not None and key in taken:
-            raise _fault(f"lines.{numbers[row.memory.id]}.memory.key", f"{key!r} belongs to another memory of this user")
+            place = f"lines.{numbers[row.memory.id]}.memory.key"
+            raise _fault(place, f"{key!r} belongs to another memory of this user")
         if key is not None:
             taken.add(key)
 

@@ -37,7 +37,9 @@ from maas.storage.where import owned
 _ADD_TERMS = text("INSERT INTO memory_terms (rowid, terms) VALUES (:seq, :terms)")
 _DROP_TERMS = text("DELETE FROM memory_terms WHERE rowid = :seq")
 # '`' follows '_' in ASCII: the range holds every term of this user and none of another's.
-_COUNT_TERMS = text("SELECT count(DISTINCT doc) FROM memory_vocabulary WHERE term >= :number || '_' AND term < :number || '`'")
+_COUNT_TERMS = text(
+    "SELECT count(DISTINCT doc) FROM memory_vocabulary WHERE term >= :number || '_' AND term < :number || '`'"
+)
 
 
 class SqliteWriter(SqliteReader):
@@ -145,13 +147,12 @@ class SqliteWriter(SqliteReader):
             insert(idempotency_keys).values(tenant_id=tenant, key=key, created_at=at, **asdict(remembered))
         )
         rows = [{"tenant_id": tenant, "user_id": user, "key": key} for user in set(users)]
-        self._connection.execute(insert(idempotency_users), rows)
+        if rows:
+            self._connection.execute(insert(idempotency_users), rows)
 
     def add_api_key(self, key: ApiKey, secret_sha256: bytes) -> None:
         values = key.model_dump(exclude={"tenant"})
-        self._connection.execute(
-            insert(api_keys).values(tenant_id=key.tenant, secret_sha256=secret_sha256, **values)
-        )
+        self._connection.execute(insert(api_keys).values(tenant_id=key.tenant, secret_sha256=secret_sha256, **values))
 
     def revoke_api_key(self, tenant: str, key_id: str, at: datetime) -> ApiKey | None:
         ours = and_(api_keys.c.tenant_id == tenant, api_keys.c.id == key_id)
@@ -160,7 +161,9 @@ class SqliteWriter(SqliteReader):
         row = self._connection.execute(select(api_keys).where(ours)).first()
         return None if row is None else to_api_key(row)
 
-    def add_vectors(self, scope: Scope, fingerprint: str, rows: Sequence[tuple[Unembedded, NDArray[np.float32]]]) -> int:
+    def add_vectors(
+        self, scope: Scope, fingerprint: str, rows: Sequence[tuple[Unembedded, NDArray[np.float32]]]
+    ) -> int:
         if not rows:
             return 0
         versions = {row.seq: row.memory.version for row, _ in rows}
@@ -189,7 +192,8 @@ class SqliteWriter(SqliteReader):
 
     def start_reindex(self, fingerprint: str, at: datetime) -> int:
         values = {"fingerprint": fingerprint, "state": "running", "started_at": at, "beat_at": at}
-        return int(self._connection.execute(insert(reindex_runs).values(values)).inserted_primary_key[0])
+        query = insert(reindex_runs).values(values).returning(reindex_runs.c.run)
+        return self._connection.execute(query).scalar_one()
 
     def beat_reindex(self, run: int, state: str, at: datetime, error: str | None = None) -> None:
         values: dict[str, Any] = {"state": state, "beat_at": at, "error": error}
@@ -229,8 +233,8 @@ class SqliteWriter(SqliteReader):
         space = self._space(fingerprint)
         if space is not None:
             return int(space.space)
-        query = insert(spaces).values(fingerprint=fingerprint, dim=dim)
-        return int(self._connection.execute(query).inserted_primary_key[0])
+        query = insert(spaces).values(fingerprint=fingerprint, dim=dim).returning(spaces.c.space)
+        return self._connection.execute(query).scalar_one()
 
     def _add_vectors(self, scope: Scope, space: int, rows: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
         owner = {"tenant_id": scope.tenant, "user_id": scope.user_id, "space": space}
@@ -252,8 +256,9 @@ class SqliteWriter(SqliteReader):
     def _count(self, scope: Scope, user: Row[Any] | None) -> dict[str, int]:
         counted = (users, user_tags, memories, vectors, user_spaces, memory_versions, idempotency_users, api_keys)
         counts = {
-            table.name: self._connection.execute(select(func.count()).select_from(table).where(*_of(table, scope)))
-            .scalar_one()
+            table.name: self._connection.execute(
+                select(func.count()).select_from(table).where(*_of(table, scope))
+            ).scalar_one()
             for table in counted
         }
         number = None if user is None else user.number
