@@ -424,7 +424,7 @@ def _not_found(memory_id: object) -> NotFoundError:
 
 def _is_identifier(value: object) -> bool:
     try:
-        _Owned(id=value)  # type: ignore[arg-type]
+        _Owned.model_validate({"id": value})
     except ValidationError:
         return False
     return True

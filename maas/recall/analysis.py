@@ -16,7 +16,10 @@ import Stemmer
 MAX_TERM_LENGTH = 64
 
 # Combining marks belong to the word in Hebrew, Arabic, Indic and South-East Asian scripts; \w leaves them out.
-_MARKS = "\u0591-\u05bd\u05bf\u05c1-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ece\u0f71-\u0f84\u102b-\u103e\u17b4-\u17d3"
+_MARKS = (
+    "\u0591-\u05bd\u05bf\u05c1-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e"
+    "\u0eb1-\u0ece\u0f71-\u0f84\u102b-\u103e\u17b4-\u17d3"
+)
 _WORD = re.compile(rf"(?:[^\W_]|[{_MARKS}])+(?:['’](?:[^\W_]|[{_MARKS}])+)*|[\u2600-\u27bf\U0001f300-\U0001faff]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _UNSPACED = re.compile(
@@ -31,7 +34,7 @@ _STOP_WORDS = frozenset(
     such than that the their theirs them themselves then there these they this those through to too under until up very
     was we were what when where which while who whom why will with would you your yours yourself yourselves
     im ive id ill youre youve youd youll hes shes theyre theyve weve were dont doesnt didnt isnt arent wasnt werent
-    cant couldnt wont wouldnt shouldnt havent hasnt hadnt lets thats whats whos heres theres""".split()
+    cant couldnt wont wouldnt shouldnt havent hasnt hadnt lets thats whats whos heres theres""".split()  # noqa: SIM905
 )
 
 _local = threading.local()

@@ -1,8 +1,8 @@
 """Filters in mem0's operators, parsed to a small tree.
 
-    {"metadata.city": "Tokyo"}                        equal; a list means any of
-    {"metadata.n": {"gte": 3, "lt": 9}}               eq ne gt gte lt lte in nin contains icontains
-    {"AND": [...]}, {"OR": [...]}, {"NOT": {...}}     keys side by side mean AND
+{"metadata.city": "Tokyo"}                        equal; a list means any of
+{"metadata.n": {"gte": 3, "lt": 9}}               eq ne gt gte lt lte in nin contains icontains
+{"AND": [...]}, {"OR": [...]}, {"NOT": {...}}     keys side by side mean AND
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ def _plain(value: Any, place: str) -> Scalar:
 def _kind(value: Any) -> str:
     if value is None:
         return "null"
-    names = {bool: "true or false", dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    names = {bool: "true or false", dict: "an object", list: "a list", str: "a text"}
+    return "a number" if type(value) in (int, float) else names.get(type(value), f"a {type(value).__name__}")
 
 
 def _fault(place: str, message: str) -> InvalidInputError:

@@ -51,4 +51,5 @@ def bm25(
     norm = K1 * (1 - B + B * lengths(documents_held) / average)
     frequency = np.concatenate(counts)
     part = np.concatenate(weights) * frequency * (K1 + 1) / (frequency + norm[place])
-    return documents_held, np.bincount(place, weights=part, minlength=len(documents_held)), ceiling
+    scores: NDArray[np.float64] = np.bincount(place, weights=part, minlength=len(documents_held)).astype(np.float64)
+    return documents_held, scores, ceiling

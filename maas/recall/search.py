@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,9 +86,5 @@ def _contenders(ranking: Ranking, question: Question) -> NDArray[np.int64]:
 
 
 def _hit(memory: Memory, score: float, explain: dict[str, float] | None) -> SearchHit:
-    values = dict(_fields(memory))
+    values: dict[str, Any] = {name: getattr(memory, name) for name in Memory.model_fields}
     return SearchHit.model_construct(_fields_set=None, **values, score=score, explain=explain)
-
-
-def _fields(memory: Memory) -> Iterable[tuple[str, object]]:
-    return ((name, getattr(memory, name)) for name in Memory.model_fields)

@@ -218,7 +218,9 @@ class WriteTransaction(ReadTransaction, Protocol):
 
     def revoke_api_key(self, tenant: str, key_id: str, at: datetime) -> ApiKey | None: ...
 
-    def add_vectors(self, scope: Scope, fingerprint: str, rows: Sequence[tuple[Unembedded, NDArray[np.float32]]]) -> int:
+    def add_vectors(
+        self, scope: Scope, fingerprint: str, rows: Sequence[tuple[Unembedded, NDArray[np.float32]]]
+    ) -> int:
         """Add vectors of rows whose version is still the one that was read; returns how many."""
 
     def drop_other_spaces(self, scope: Scope, fingerprint: str) -> None:
@@ -240,5 +242,3 @@ class MemoryStore(Protocol):
         """Raise NotReadyError unless a write would be accepted now."""
 
     def close(self) -> None: ...
-
-

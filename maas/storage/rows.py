@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -12,7 +13,7 @@ from maas.storage.tables import memories
 MEMORY_COLUMNS = tuple(memories.c[name] for name in Memory.model_fields)
 
 
-def to_memory(row: Row[Any]) -> Memory:
+def to_memory(row: Sequence[Any]) -> Memory:
     """A row that starts with MEMORY_COLUMNS; it was validated when it came in, so it is not again."""
     return Memory.model_construct(_fields_set=None, **dict(zip(Memory.model_fields, row, strict=False)))
 

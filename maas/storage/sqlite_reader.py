@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 from sqlalchemy.engine import Connection
 
 from maas.embedders.protocol import Vectors
 from maas.ids import tag_of
 from maas.recall.lexical import bm25
 from maas.records import HistoryEntry, Memory, Scope
+from maas.storage import statements
 from maas.storage.cache import ByteBoundedCache
 from maas.storage.length_table import LengthTable
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, Where
@@ -27,20 +28,15 @@ from maas.storage.tables import (
     memories,
     memory_versions,
     spaces,
-    user_spaces,
     user_tags,
     users,
     vectors,
 )
 from maas.storage.vector_index import VectorIndex
-from maas.storage.where import hidden, live, narrowed, owned
+from maas.storage.where import live, narrowed, owned
 
 _IN_CHUNK = 500
 _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
-# One round trip for all terms; a list of numbers as text is the cheapest way through the driver.
-_POSTINGS = text(
-    "SELECT (SELECT group_concat(doc) FROM memory_vocabulary WHERE term = wanted.value) FROM json_each(:terms) AS wanted"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +72,8 @@ class SqliteReader(AdminQueries):
         return [row.user_id for row in sorted(rows, key=lambda row: (row.tag != tag, row.user_id))]
 
     def get(self, scope: Scope, memory_id: str) -> Memory | None:
-        return next(iter(self._memories(scope, memories.c.id == memory_id)), None)
+        row = self._connection.execute(statements.BY_ID, {**_bound(scope), "id": memory_id}).first()
+        return None if row is None else to_memory(row)
 
     def existing_ids(self, scope: Scope, ids: Collection[str]) -> set[str]:
         found: set[str] = set()
@@ -88,10 +85,8 @@ class SqliteReader(AdminQueries):
     def by_hash(self, scope: Scope, hashes: Collection[bytes], now: datetime) -> dict[bytes, Memory]:
         found: dict[bytes, Memory] = {}
         for chunk in _chunks(hashes):
-            query = select(*MEMORY_COLUMNS, memories.c.text_hash).where(
-                owned(scope), memories.c.text_hash.in_(chunk), live(Where(now=now))
-            )
-            for row in self._connection.execute(query.order_by(memories.c.seq.desc())):
+            bound = {**_bound(scope), "hashes": chunk, "now": now}
+            for row in self._connection.execute(statements.LIVE_BY_HASH, bound):
                 found[row.text_hash] = to_memory(row)
         return found
 
@@ -105,8 +100,8 @@ class SqliteReader(AdminQueries):
     def by_seq(self, scope: Scope, seqs: Collection[int]) -> dict[int, Memory]:
         found: dict[int, Memory] = {}
         for chunk in _chunks(seqs):
-            query = select(*MEMORY_COLUMNS, memories.c.seq).where(owned(scope), memories.c.seq.in_(chunk))
-            found.update((row.seq, to_memory(row)) for row in self._connection.execute(query))
+            rows = self._connection.execute(statements.BY_SEQ, {**_bound(scope), "seqs": chunk})
+            found.update((row.seq, to_memory(row)) for row in rows)
         return found
 
     def page(
@@ -139,12 +134,8 @@ class SqliteReader(AdminQueries):
             return Coverage(0, 0)
         if space is None:
             return Coverage(0, user.memories)
-        query = select(user_spaces.c.vectors).where(
-            user_spaces.c.tenant_id == scope.tenant,
-            user_spaces.c.user_id == scope.user_id,
-            user_spaces.c.space == space.space,
-        )
-        return Coverage(self._connection.execute(query).scalar() or 0, user.memories)
+        bound = {**_bound(scope), "space": space.space}
+        return Coverage(self._connection.execute(statements.VECTOR_COUNT, bound).scalar() or 0, user.memories)
 
     def dense(self, scope: Scope, fingerprint: str, queries: Vectors, k: int, where: Where) -> list[Hits]:
         index = self._vector_index(scope, fingerprint)
@@ -163,8 +154,7 @@ class SqliteReader(AdminQueries):
             return LexicalHits(_NOTHING.seqs, _NOTHING.scores, 0.0)
         wanted = json.dumps([f"{user.number}_{term}" for term in terms], ensure_ascii=False)
         postings = [
-            np.fromstring(found or "", np.int64, sep=",")
-            for found in self._connection.execute(_POSTINGS, {"terms": wanted}).scalars()
+            _numbers(found) for found in self._connection.execute(statements.POSTINGS, {"terms": wanted}).scalars()
         ]
         seqs, scores, ceiling = bm25(postings, user.memories, user.terms, self._lengths(scope, user).of)
         if len(seqs):
@@ -204,22 +194,31 @@ class SqliteReader(AdminQueries):
         return self._known[key]
 
     def _user(self, scope: Scope) -> Row[Any] | None:
-        query = select(users).where(users.c.tenant_id == scope.tenant, users.c.user_id == scope.user_id)
-        return self._once(scope, lambda: self._connection.execute(query).first())  # type: ignore[no-any-return]
+        def ask() -> Row[Any] | None:
+            return self._connection.execute(statements.USER, _bound(scope)).first()
+
+        return self._once(scope, ask)  # type: ignore[no-any-return]
 
     def _space(self, fingerprint: str) -> Row[Any] | None:
-        query = select(spaces).where(spaces.c.fingerprint == fingerprint)
-        return self._once(fingerprint, lambda: self._connection.execute(query).first())  # type: ignore[no-any-return]
+        def ask() -> Row[Any] | None:
+            return self._connection.execute(statements.SPACE, {"fingerprint": fingerprint}).first()
+
+        return self._once(fingerprint, ask)  # type: ignore[no-any-return]
 
     def _visible(self, scope: Scope, where: Where) -> tuple[Seqs | None, Seqs | None]:
         """Rows to search among, or (when the caller does not narrow) the fewer rows to leave out."""
         if where.narrows:
             return self._seqs(scope, live(where), narrowed(where)), None
-        return None, self._seqs(scope, hidden(where))
+        bound = {**_bound(scope), "now": where.now}
+        expired = _numbers(self._connection.execute(statements.EXPIRED, bound).scalar())
+        if where.include_superseded:
+            return None, expired
+        superseded = _numbers(self._connection.execute(statements.SUPERSEDED, _bound(scope)).scalar())
+        return None, np.concatenate([expired, superseded])
 
     def _seqs(self, scope: Scope, *conditions: ColumnElement[bool]) -> Seqs:
         query = select(func.group_concat(memories.c.seq)).where(owned(scope), *conditions)
-        return np.fromstring(self._connection.execute(query).scalar() or "", np.int64, sep=",")
+        return _numbers(self._connection.execute(query).scalar())
 
     def _vectors(self, scope: Scope, seq: int) -> dict[str, NDArray[np.float16]]:
         query = select(spaces.c.fingerprint, vectors.c.vector).join(spaces, spaces.c.space == vectors.c.space)
@@ -254,13 +253,21 @@ class SqliteReader(AdminQueries):
         def changed(since: int) -> tuple[Seqs, NDArray[np.int64]]:
             both = select(func.group_concat(memories.c.seq), func.group_concat(memories.c.term_count))
             row = self._connection.execute(both.where(owned(scope), memories.c.revision > since)).one()
-            seqs, lengths = (np.fromstring(part or "", np.int64, sep=",") for part in row)
-            return seqs, lengths
+            return _numbers(row[0]), _numbers(row[1])
 
         table = self._caches.lengths.get(user.number, LengthTable)
         table.sync(user.revision, user.reset_revision, changed)
         self._caches.lengths.settle(user.number, table)
         return table
+
+
+def _bound(scope: Scope) -> dict[str, Any]:
+    return {"tenant": scope.tenant, "user": scope.user_id}
+
+
+def _numbers(listed: str | None) -> Seqs:
+    """What group_concat gives: "3,5,8", or NULL for no rows."""
+    return np.fromstring(listed or "", np.int64, sep=",")
 
 
 def _chunks(values: Collection[Any]) -> Iterable[list[Any]]:

@@ -10,7 +10,6 @@ from maas.errors import MaasError, NotReadyError, StorageError
 from maas.settings import Settings
 from maas.storage.cache import ByteBoundedCache
 from maas.storage.engine import make_engines, storage_errors
-from maas.storage.length_table import LengthTable
 from maas.storage.migrate import upgrade
 from maas.storage.sqlite_reader import Caches, SqliteReader
 from maas.storage.sqlite_writer import SqliteWriter

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from maas.ids import new_tag, tag_of
 from maas.records import ApiKey, HistoryEntry, Scope
+from maas.storage import statements
 from maas.storage.protocol import NewMemory, Remembered, Replacement, Unembedded
 from maas.storage.rows import memory_values, to_api_key
 from maas.storage.sqlite_reader import Caches, SqliteReader
@@ -193,7 +194,7 @@ class SqliteWriter(SqliteReader):
     def start_reindex(self, fingerprint: str, at: datetime) -> int:
         values = {"fingerprint": fingerprint, "state": "running", "started_at": at, "beat_at": at}
         query = insert(reindex_runs).values(values).returning(reindex_runs.c.run)
-        return self._connection.execute(query).scalar_one()
+        return int(self._connection.execute(query).scalar_one())
 
     def beat_reindex(self, run: int, state: str, at: datetime, error: str | None = None) -> None:
         values: dict[str, Any] = {"state": state, "beat_at": at, "error": error}
@@ -207,11 +208,8 @@ class SqliteWriter(SqliteReader):
 
     def _touch_user(self, scope: Scope, *, reset: bool = False) -> Row[Any]:
         """Count one more revision of the user's memories; make the user on the first."""
-        bump: dict[str, Any] = {"revision": users.c.revision + 1}
-        if reset:
-            bump["reset_revision"] = users.c.revision + 1
-        query = update(users).where(*_of(users, scope)).values(bump).returning(users)
-        row = self._connection.execute(query).first()
+        bound = {"tenant": scope.tenant, "user": scope.user_id, "reset": reset}
+        row = self._connection.execute(statements.TOUCH_USER, bound).first()
         if row is None:
             tag = new_tag()
             values = {"tenant_id": scope.tenant, "user_id": scope.user_id, "tag": tag}
@@ -234,7 +232,7 @@ class SqliteWriter(SqliteReader):
         if space is not None:
             return int(space.space)
         query = insert(spaces).values(fingerprint=fingerprint, dim=dim).returning(spaces.c.space)
-        return self._connection.execute(query).scalar_one()
+        return int(self._connection.execute(query).scalar_one())
 
     def _add_vectors(self, scope: Scope, space: int, rows: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
         owner = {"tenant_id": scope.tenant, "user_id": scope.user_id, "space": space}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import faiss
 import numpy as np
@@ -38,7 +39,7 @@ class VectorIndex:
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self.revision = 0
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+        self._index: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
         self._seqs: set[int] = set()
         self._lock = threading.Lock()
 
@@ -69,20 +70,25 @@ class VectorIndex:
                 self._put(np.array([seq for seq, _ in rows], np.int64), unpack([blob for _, blob in rows], self.dim))
             self.revision = revision
 
-    def search(self, queries: Vectors, k: int, *, allowed: Seqs | None = None, hidden: Seqs | None = None) -> list[Hits]:
+    def search(
+        self, queries: Vectors, k: int, *, allowed: Seqs | None = None, hidden: Seqs | None = None
+    ) -> list[Hits]:
         """The ``k`` best rows for each of the (q, dim) queries: among ``allowed``, or all but ``hidden``."""
         with self._lock:
             count = len(self._seqs) if allowed is None else min(len(allowed), len(self._seqs))
             k = min(k, count)
             if k == 0:
                 return [Hits(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-            selector = None
+            # Both selectors must outlive the search: faiss keeps bare pointers.
+            batch: Any = None
+            parameters: Any = None
             if allowed is not None:
-                selector = faiss.IDSelectorBatch(allowed)
+                batch = faiss.IDSelectorBatch(allowed)
+                parameters = _parameters(batch)
             elif hidden is not None and len(hidden):
                 batch = faiss.IDSelectorBatch(hidden)
-                selector = faiss.IDSelectorNot(batch)
-            parameters = None if selector is None else faiss.SearchParameters(sel=selector)
+                inverse = faiss.IDSelectorNot(batch)
+                parameters = _parameters(inverse)
             scores, seqs = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         return [Hits(row[row >= 0], score[row >= 0]) for row, score in zip(seqs, scores, strict=True)]
 
@@ -90,7 +96,7 @@ class VectorIndex:
         """Inner product of (dim,) ``query`` with each row (n,); NaN for rows that are not here."""
         result = np.full(len(seqs), np.nan, np.float32)
         with self._lock:
-            here = np.fromiter((seq in self._seqs for seq in seqs.tolist()), bool, len(seqs))
+            here = np.fromiter(map(self._seqs.__contains__, seqs.tolist()), bool, len(seqs))
             if here.any():
                 result[here] = self._index.reconstruct_batch(np.ascontiguousarray(seqs[here])) @ query
         return result
@@ -104,6 +110,11 @@ class VectorIndex:
         if seqs:
             self._index.remove_ids(np.array(seqs, np.int64))
             self._seqs.difference_update(seqs)
+
+
+def _parameters(selector: Any) -> Any:
+    make: Any = faiss.SearchParameters
+    return make(sel=selector)
 
 
 def brute_force(seqs: Seqs, vectors: Vectors, query: NDArray[np.float32], k: int) -> Hits:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, String, and_, case, false, func, literal, not_, or_, select, true
-from sqlalchemy import cast as sql_cast
+from sqlalchemy import ColumnElement, String, and_, case, false, func, literal, not_, or_, select, true, type_coerce
 
-from maas.records import Scope
 from maas.recall.filters import Condition, Filter, Group, Scalar
+from maas.records import Scope
 from maas.storage.protocol import Where
 from maas.storage.tables import memories
 
@@ -24,12 +24,6 @@ def live(where: Where) -> _Bool:
     """Hides what has expired, and what is superseded unless asked for."""
     fresh = or_(memories.c.expires_at.is_(None), memories.c.expires_at > where.now)
     return fresh if where.include_superseded else and_(fresh, memories.c.superseded_by.is_(None))
-
-
-def hidden(where: Where) -> _Bool:
-    """The opposite of :func:`live`, in a form that the partial indexes answer."""
-    expired = and_(memories.c.expires_at.is_not(None), memories.c.expires_at <= where.now)
-    return expired if where.include_superseded else or_(expired, memories.c.superseded_by.is_not(None))
 
 
 def narrowed(where: Where) -> _Bool:
@@ -67,7 +61,7 @@ class _Json:
     """One place in the metadata: its value as SQL sees it, and its JSON type."""
 
     def __init__(self, keys: tuple[str, ...]) -> None:
-        document: ColumnElement[Any] = sql_cast(memories.c.metadata, String)
+        document: ColumnElement[Any] = type_coerce(memories.c.metadata, String)
         if any(character in key for key in keys for character in '"\\') or any(not key.isprintable() for key in keys):
             document = func.json_at(document, json.dumps(keys))
             keys = ("v",)
@@ -112,12 +106,14 @@ def _metadata_value(node: Condition) -> _Bool:
     return _dispatch(node, place.equals, typed, place.value)
 
 
-def _dispatch(node: Condition, equals: Any, ordered: ColumnElement[Any], text: ColumnElement[Any]) -> _Bool:
+def _dispatch(
+    node: Condition, equals: Callable[[Any], _Bool], ordered: ColumnElement[Any], text: ColumnElement[Any]
+) -> _Bool:
     """The operators, given how equality and order are spelt at this place."""
     value: Any = node.value
     match node.operator:
         case "eq":
-            return equals(value)  # type: ignore[no-any-return]
+            return equals(value)
         case "ne":
             return not_(func.coalesce(equals(value), false()))
         case "in":
@@ -125,13 +121,13 @@ def _dispatch(node: Condition, equals: Any, ordered: ColumnElement[Any], text: C
         case "nin":
             return not_(or_(false(), *(func.coalesce(equals(item), false()) for item in value)))
         case "gt":
-            return ordered > value
+            return cast("_Bool", ordered > value)
         case "gte":
-            return ordered >= value
+            return cast("_Bool", ordered >= value)
         case "lt":
-            return ordered < value
+            return cast("_Bool", ordered < value)
         case "lte":
-            return ordered <= value
+            return cast("_Bool", ordered <= value)
         case "contains":
             return _substring(text, value, fold=False)
         case "icontains":
