@@ -1,1 +1,1 @@
-"""Speed, measured side by side with peers."""
+"""Speed, measured in one run on one machine: the encoder apart from everything around it."""

@@ -52,6 +52,7 @@ def run_demo(
 
     Running it again on the same store adds nothing: exact repeats are recognised.
     """
+    brain.ready()  # loading the model is no part of storing
     conversation = shipped_conversation()
     sessions = conversation.sessions()
     memories: dict[str, str] = {}

@@ -59,8 +59,8 @@ def to_markdown(report: dict[str, Any]) -> str:
 def summary(report: dict[str, Any]) -> str:
     latency = report["latency_ms"]
     return (
-        f"{report.get('level', 'turn')} level, mode {report.get('mode', 'default')}, {report['memories']} memories of "
-        f"{report['conversations']} conversations; recall p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms; "
+        f"{report.get('level', 'turn')} level, mode {report.get('mode', 'default')}, {report['memories']} memories in "
+        f"{report['conversations']} conversation(s); recall p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms; "
         f"{report['skipped_without_evidence']} questions without evidence left out"
     )
 

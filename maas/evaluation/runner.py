@@ -15,7 +15,6 @@ from maas.requests import MAX_BATCH, MAX_TOP_K
 
 if TYPE_CHECKING:
     from maas.brain import PersonalMemoryBrain
-
     from maas.client import MaasClient
 
 Level = Literal["turn", "session"]

@@ -1,0 +1,111 @@
+"""Store, batch store and recall in one process, the encoder's time taken out of each call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maas.bench.corpus import questions, take_texts
+from maas.bench.measure import EncodeMeter, Samples, Usage
+from maas.embedders.protocol import Embedder
+
+if TYPE_CHECKING:
+    from maas.brain import PersonalMemoryBrain
+    from maas.settings import Settings
+
+OnProgress = Callable[[str, int, int], None]
+USER = "bench"
+BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much one run does."""
+
+    singles: int = 300
+    batches: int = 10
+    memories: int = 6_000
+    recalls: int = 300
+    seconds: float = 10.0
+
+    @classmethod
+    def quick(cls) -> Sizes:
+        """Just enough to see that it works; the figures mean nothing."""
+        return cls(singles=8, batches=2, memories=250, recalls=8, seconds=0.5)
+
+
+@contextmanager
+def metered_brain(settings: Settings, inner: Embedder) -> Iterator[tuple[PersonalMemoryBrain, EncodeMeter]]:
+    """A brain whose encoder is metered inside its batcher, so that waiting for the batcher counts as overhead."""
+    from maas.brain import PersonalMemoryBrain
+    from maas.embedders.batching import BatchingEmbedder
+
+    meter = EncodeMeter(inner)
+    batching = BatchingEmbedder(
+        meter, batch_tokens=settings.embedder.batch_tokens, queue_texts=settings.embedder.queue_texts
+    )
+    try:
+        with PersonalMemoryBrain(settings, embedder=batching) as brain:
+            brain.encode(["warm up the encoder and its thread"])
+            yield brain, meter
+    finally:
+        batching.close()
+
+
+def bench_store(
+    brain: PersonalMemoryBrain, meter: EncodeMeter, sizes: Sizes, docs: Path | None, report: OnProgress
+) -> dict[str, Any]:
+    """Memories stored one by one, then in batches of 100 beside the same texts through the bare encoder."""
+    texts = take_texts(sizes.singles + BATCH * sizes.batches, docs)
+    singles = Samples(meter)
+    with Usage() as usage:
+        for number, text in enumerate(texts[: sizes.singles], 1):
+            singles.time(brain.store, text, user_id=USER)
+            report("store", number, sizes.singles)
+    store = {**singles.report(), **usage.report}
+    stored, encoded = Samples(meter), []
+    with Usage() as usage:
+        for number in range(sizes.batches):
+            start = sizes.singles + number * BATCH
+            batch = texts[start : start + BATCH]
+            items = [{"user_id": USER, "text": text} for text in batch]
+            stored.time(brain.store_batch, items)
+            started = time.perf_counter()
+            meter.inner.encode(batch)
+            encoded.append(time.perf_counter() - started)
+            report("batch store", number + 1, sizes.batches)
+    batch_store = {**stored.report(items=BATCH * sizes.batches), **usage.report}
+    bare = BATCH * sizes.batches / sum(encoded)
+    batch_store["encoder_per_second"] = round(bare, 2)
+    batch_store["share_of_encoder"] = round(batch_store["per_second"] / bare, 3)
+    return {"store": store, "batch_store": batch_store}
+
+
+def bench_recall(
+    brain: PersonalMemoryBrain, meter: EncodeMeter, sizes: Sizes, docs: Path | None, report: OnProgress
+) -> dict[str, Any]:
+    """Questions to one user, after a first one that loads the user's index."""
+    user = f"{USER}-recall"
+    texts = take_texts(sizes.memories, docs, seed=1)
+    for start in range(0, len(texts), 500):
+        brain.store_batch([{"user_id": user, "text": text} for text in texts[start : start + 500]])
+        report("fill", min(start + 500, len(texts)), len(texts))
+    first = Samples(meter)
+    first.time(brain.recall, "What happened first?", user_id=user)
+    asked = Samples(meter)
+    with Usage() as usage:
+        for number, question in enumerate(questions(sizes.recalls), 1):
+            asked.time(brain.recall, question, user_id=user)
+            report("recall", number, sizes.recalls)
+    return {
+        "recall": {
+            **asked.report(),
+            "memories": len(texts),
+            "first_ms": first.report()["latency_ms"]["p50"],
+            **usage.report,
+        }
+    }

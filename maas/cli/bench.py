@@ -1,0 +1,206 @@
+"""``maas bench``: how fast it is, on this machine, in this run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maas.cli.connect import quiet_logs, settings_from
+from maas.cli.options import ConfigOption, JsonOption
+from maas.cli.output import note, print_json, print_table, write_file
+from maas.cli.progress import OnProgress, progress
+
+if TYPE_CHECKING:
+    from maas.embedders.protocol import Embedder
+    from maas.settings import Settings
+
+DocsOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="Take texts from this JSONL (field text) instead of making them."),
+]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.md and NAME.png.")]
+QuickOption = Annotated[bool, typer.Option("--quick", help="A tiny run, to see that it works; figures mean nothing.")]
+
+
+def register(app: typer.Typer) -> None:
+    bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
+    for command in (store, recall, concurrency, scale, peers):
+        bench.command()(command)
+    bench.command("all")(everything)
+    app.add_typer(bench, name="bench")
+
+
+def store(
+    context: typer.Context,
+    quick: QuickOption = False,
+    docs: DocsOption = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store one by one and in batches; the encoder's time is shown apart."""
+    _run("store", {"embedded": ("store",)}, context.obj, config, docs, out, quick, as_json)
+
+
+def recall(
+    context: typer.Context,
+    quick: QuickOption = False,
+    docs: DocsOption = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recall among 6,000 memories of one user."""
+    _run("recall", {"embedded": ("recall",)}, context.obj, config, docs, out, quick, as_json)
+
+
+def concurrency(
+    context: typer.Context,
+    quick: QuickOption = False,
+    docs: DocsOption = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """1 and 32 clients of a real server, whose health check is timed meanwhile."""
+    _run("concurrency", {"concurrency": ()}, context.obj, config, docs, out, quick, as_json)
+
+
+def scale(
+    context: typer.Context,
+    quick: QuickOption = False,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Users; default 10,000.")] = None,
+    memories_per_user: Annotated[int | None, typer.Option(min=1, help="Memories of each; default 100.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """10,000 users of 100 memories and one of 6,000, with a cheap encoder of the bench's own."""
+    sizes = {"users": users, "memories_per_user": memories_per_user}
+    _run("scale", {"scale": ()}, context.obj, config, None, out, quick, as_json, scale_sizes=sizes)
+
+
+def everything(
+    context: typer.Context,
+    quick: QuickOption = False,
+    docs: DocsOption = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """store, recall, concurrency and scale."""
+    parts: dict[str, tuple[str, ...]] = {"embedded": ("store", "recall"), "concurrency": (), "scale": ()}
+    _run("all", parts, context.obj, config, docs, out, quick, as_json)
+
+
+def peers(
+    quick: QuickOption = False,
+    docs: DocsOption = None,
+    out: OutOption = None,
+    environment: Annotated[Path, typer.Option(help="Their virtual environment; made if missing.")] = Path(
+        ".venv-peers"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Chroma, mem0 and txtai beside maas: same turns, same encoder weights, same run."""
+    from maas.bench.peers.race import RaceSizes, bench_peers
+
+    report = _head("all-MiniLM-L6-v2, the packaged weights", quick)
+    with progress() as on_progress:
+        sizes = RaceSizes.quick() if quick else RaceSizes()
+        report |= bench_peers(environment.absolute(), sizes, docs, note, on_progress)
+    _show("peers", report, out, as_json)
+
+
+def _run(
+    name: str,
+    parts: dict[str, tuple[str, ...]],
+    embedder: Embedder | None,
+    config: Path | None,
+    docs: Path | None,
+    out: Path | None,
+    quick: bool,
+    as_json: bool,
+    *,
+    scale_sizes: dict[str, int | None] | None = None,
+) -> None:
+    from maas.bench.embedded import Sizes
+
+    settings = settings_from(config, None)
+    quiet_logs(settings)
+    sizes = Sizes.quick() if quick else Sizes()
+    report = _head(settings.embedder.backend if "embedded" not in parts else "", quick)
+    with progress() as on_progress:
+        if calls := parts.get("embedded"):
+            report |= _embedded(settings, embedder, calls, sizes, docs, on_progress)
+        if "concurrency" in parts:
+            from maas.bench.concurrency import bench_concurrency
+
+            report |= bench_concurrency(sizes, config, docs, on_progress)
+        if "scale" in parts:
+            from maas.bench.scale import ScaleSizes, bench_scale
+
+            given = {key: value for key, value in (scale_sizes or {}).items() if value is not None}
+            wanted = (ScaleSizes.quick() if quick else ScaleSizes()).model_copy(update=given)
+            report |= bench_scale(settings, wanted, on_progress)
+    _show(name, report, out, as_json)
+
+
+def _embedded(
+    settings: Settings,
+    embedder: Embedder | None,
+    calls: tuple[str, ...],
+    sizes: Any,
+    docs: Path | None,
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    from maas.bench.embedded import bench_recall, bench_store, metered_brain
+    from maas.embedders.factory import build_embedder
+
+    measure: dict[str, Callable[..., dict[str, Any]]] = {"store": bench_store, "recall": bench_recall}
+    inner = embedder or build_embedder(settings).inner
+    results: dict[str, Any] = {"embedder": inner.name}
+    with tempfile.TemporaryDirectory(prefix="maas-bench-") as folder:
+        here = settings.model_copy(update={"data_dir": Path(folder)})
+        with metered_brain(here, inner) as (brain, meter):
+            for call in calls:
+                results |= measure[call](brain, meter, sizes, docs, on_progress)
+    return results
+
+
+def _head(embedder: str, quick: bool) -> dict[str, Any]:
+    from maas.bench.measure import machine
+
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "embedder": embedder,
+        "quick": quick,
+    }
+
+
+def _show(name: str, report: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    from maas.bench.table import HEADER, PEER_HEADER, figure_rows, peer_rows, to_markdown
+
+    if out:
+        from maas.bench.plot import draw
+
+        write_file(out / f"{name}.json", json.dumps(report, indent=2) + "\n")
+        write_file(out / f"{name}.md", to_markdown(report))
+        draw(report, out / f"{name}.png")
+    if as_json:
+        print_json(report)
+        return
+    if rows := figure_rows(report):
+        print_table(HEADER, rows)
+    if "peers" in report:
+        print_table(PEER_HEADER, peer_rows(report["peers"]))
+        note("×: the library's median over maas's; above 1, maas is faster. overhead: without the encoder's time")
+    if report["quick"]:
+        note("a quick run: the figures mean nothing")

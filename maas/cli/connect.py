@@ -1,0 +1,112 @@
+"""Opens what a command works on: the data folder, or a server through the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from maas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from maas.brain import PersonalMemoryBrain
+    from maas.client import MaasClient
+    from maas.embedders.protocol import Embedder, Vectors
+    from maas.settings import Settings
+
+ACTOR = "cli"
+
+
+def settings_from(config: Path | None, data_dir: Path | None, **overrides: Any) -> Settings:
+    """Settings of ``--config`` and the environment, with ``--data-dir`` over both."""
+    from maas.settings import load_settings
+
+    if data_dir is not None:
+        overrides["data_dir"] = data_dir
+    return load_settings(config, **overrides)
+
+
+def quiet_logs(settings: Settings) -> None:
+    """Logs on stderr: warnings and worse, or everything when ``log.level`` is debug."""
+    from maas.api.logs import configure_logs
+
+    quiet = settings.log.model_copy(update={"level": "debug" if settings.log.level == "debug" else "warning"})
+    configure_logs(quiet)
+
+
+class LazyEmbedder:
+    """Loads the configured embedder at its first use: most commands on the data folder encode nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loaded: Embedder | None = None
+
+    @property
+    def name(self) -> str:
+        return self._embedder.name
+
+    @property
+    def dim(self) -> int:
+        return self._embedder.dim
+
+    @property
+    def fingerprint(self) -> str:
+        return self._embedder.fingerprint
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        return self._embedder.encode(texts)
+
+    def close(self) -> None:
+        if self._loaded is not None:
+            self._loaded.close()
+
+    @property
+    def _embedder(self) -> Embedder:
+        if self._loaded is None:
+            from maas.embedders.factory import build_embedder
+
+            self._loaded = build_embedder(self._settings)
+        return self._loaded
+
+
+@contextmanager
+def open_brain(context: typer.Context, settings: Settings, tenant: str = "default") -> Iterator[PersonalMemoryBrain]:
+    """The embedded brain on the data folder, closed at the end."""
+    from maas.brain import PersonalMemoryBrain
+
+    quiet_logs(settings)
+    embedder = context.obj or LazyEmbedder(settings)
+    try:
+        with PersonalMemoryBrain(settings, embedder=embedder) as brain:
+            yield brain.acting_as(tenant, ACTOR)
+    finally:
+        if context.obj is None:
+            embedder.close()
+
+
+@contextmanager
+def open_target(
+    context: typer.Context,
+    *,
+    api: str | None,
+    key: str | None,
+    config: Path | None,
+    data_dir: Path | None,
+    tenant: str = "default",
+) -> Iterator[PersonalMemoryBrain | MaasClient]:
+    """A client of ``api`` if it is given, else the embedded brain."""
+    if api is None:
+        if key is not None:
+            raise typer.BadParameter("is sent to a server; give --api URL as well", param_hint="--key")
+        with open_brain(context, settings_from(config, data_dir), tenant) as brain:
+            yield brain
+        return
+    if config is not None or data_dir is not None:
+        raise ConfigError("--api works on a server, --config and --data-dir on a folder; give one or the other")
+    from maas.client import MaasClient
+
+    with MaasClient(api, api_key=key) as client:
+        yield client

@@ -1,0 +1,175 @@
+"""``maas migrate``, ``reindex``, ``export``, ``import``, ``erase``: whole stores and whole users."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maas.cli.connect import open_brain, open_target, settings_from
+from maas.cli.options import (
+    ApiKeyOption,
+    ApiOption,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    TenantOption,
+    UserOption,
+)
+from maas.cli.output import note, print_json, print_line, print_table
+from maas.cli.progress import OnProgress, progress
+from maas.errors import InvalidInputError, StorageError
+
+if TYPE_CHECKING:
+    from maas.records import ReindexStatus
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(migrate)
+    app.command()(reindex)
+    app.command()(export)
+    app.command("import")(import_memories)
+    app.command()(erase)
+
+
+def migrate(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Bring the database to this version's schema. Opening a store does the same; this says what was done."""
+    from maas.storage.engine import make_engines
+    from maas.storage.migrate import schema_revision, upgrade
+
+    settings = settings_from(config, data_dir)
+    reader, writer = make_engines(settings)
+    try:
+        with reader.connect() as connection:
+            before = schema_revision(connection)
+        changed = upgrade(writer)
+        with reader.connect() as connection:
+            after = schema_revision(connection)
+    finally:
+        reader.dispose()
+        writer.dispose()
+    if as_json:
+        print_json({"changed": changed, "before": before, "after": after, "database": settings.database_url})
+    elif changed:
+        print_line(f"migrated {settings.database_url} from {before or 'empty'} to {after}")
+    else:
+        print_line(f"{settings.database_url} is at {after}; nothing to do")
+
+
+def reindex(
+    context: typer.Context,
+    status: Annotated[bool, typer.Option("--status", help="Only say how far it is.")] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Re-embed every memory with the configured embedder. Safe while a server runs; starts again where it stopped."""
+    with open_brain(context, settings_from(config, data_dir)) as brain:
+        if status:
+            result = brain.reindex_status()
+        else:
+            with progress() as report:
+                result = brain.reindex(on_progress=lambda now: report("re-embedded", now.done, now.total))
+    if as_json:
+        print_json(result)
+    else:
+        print_line(f"{result.state}: {result.done:,} of {result.total:,} memories are in {result.fingerprint}")
+    _refuse_failure(result)
+
+
+def export(
+    context: typer.Context,
+    user_id: UserOption,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: standard output.")] = None,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Write everything known about a user as JSON lines: memories, versions, vectors."""
+    with (
+        open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target,
+        progress() as report,
+        out.open("w", encoding="utf-8") if out else nullcontext(sys.stdout) as file,
+    ):
+        count = 0
+        for count, line in enumerate(target.export_user(user_id), 1):
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            if count % 100 == 0:
+                report("lines exported", count, 0)
+    note(f"{count:,} lines exported{f' to {out}' if out else ''}")
+
+
+def import_memories(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What export wrote; - reads standard input.")],
+    user_id: Annotated[str | None, typer.Option("--user-id", "-u", help="Import for this user instead.")] = None,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read back what export wrote."""
+    if file != "-" and not Path(file).is_file():
+        raise typer.BadParameter(f"{file} is no file; give what `maas export` wrote", param_hint="FILE")
+    with (
+        Path(file).open(encoding="utf-8") if file != "-" else nullcontext(sys.stdin) as lines,
+        open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target,
+        progress() as report,
+    ):
+        done = target.import_memories(_parsed(lines, file, report), user_id=user_id)
+    if as_json:
+        print_json(done)
+    else:
+        print_line(f"{done.imported:,} imported, {done.skipped:,} already there, {done.reembedded:,} embedded anew")
+
+
+def erase(
+    context: typer.Context,
+    user_id: UserOption,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Erase everything a user stored, and print the receipt."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("is needed when nobody can be asked", param_hint="--yes")
+        typer.confirm(f"Erase every memory of {user_id!r}? This cannot be undone.", abort=True, err=True)
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        receipt = target.erase_user(user_id)
+    if as_json:
+        print_json(receipt)
+    else:
+        print_table(["table", "before", "after"], [[t, n, receipt.after.get(t, 0)] for t, n in receipt.before.items()])
+
+
+def _parsed(lines: Iterable[str], name: str, report: OnProgress) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise InvalidInputError(f"{name}:{number}: no JSON ({error}); expected what export wrote") from None
+            if not isinstance(value, dict):
+                raise InvalidInputError(f"{name}:{number}: holds a {type(value).__name__}; expected an object")
+            yield value
+        if number % 100 == 0:
+            report("lines read", number, 0)
+
+
+def _refuse_failure(status: ReindexStatus) -> None:
+    if status.state == "failed":
+        raise StorageError(f"re-embedding failed after {status.done:,} of {status.total:,}: {status.error}")

@@ -1,0 +1,253 @@
+"""``maas store``, ``recall``, ``list``, ``get``, ``history``, ``delete``: memories one at a time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from maas.cli.connect import open_target
+from maas.cli.options import (
+    AgentOption,
+    ApiKeyOption,
+    ApiOption,
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    RecallMode,
+    SessionOption,
+    TenantOption,
+    UserOption,
+    utc_text,
+)
+from maas.cli.output import note, print_json, print_line, print_table
+
+SinceOption = Annotated[str | None, typer.Option(help="Only memories created at or after this ISO 8601 time.")]
+UntilOption = Annotated[str | None, typer.Option(help="Only memories created at or before this ISO 8601 time.")]
+FiltersOption = Annotated[
+    str | None, typer.Option(metavar="JSON", help="""Filter, e.g. '{"metadata.city": "Tokyo"}'.""")
+]
+MaybeUserOption = Annotated[str | None, typer.Option("--user-id", "-u", help="Whose memory; default: its owner.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(store)
+    app.command()(recall)
+    app.command("list")(list_memories)
+    app.command()(get)
+    app.command()(history)
+    app.command()(delete)
+
+
+def store(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help="What to remember; - reads it from standard input.")],
+    user_id: UserOption,
+    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="An object kept with the memory.")] = None,
+    agent_id: AgentOption = None,
+    session_id: SessionOption = None,
+    created_at: Annotated[str | None, typer.Option(help="When it was said, ISO 8601; default: now.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="When to forget it, ISO 8601.")] = None,
+    importance: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
+    memory_key: Annotated[str | None, typer.Option(help="Your own id; storing it again replaces the memory.")] = None,
+    supersedes: Annotated[str | None, typer.Option(help="Id of the memory this one replaces.")] = None,
+    dedupe: Annotated[str, typer.Option(help="exact, semantic or off.")] = "exact",
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store one memory."""
+    fields: dict[str, Any] = {
+        "metadata": _json_object(metadata, "--metadata"),
+        "agent_id": agent_id,
+        "session_id": session_id,
+        "created_at": created_at,
+        "expires_at": expires_at,
+        "importance": importance,
+        "key": memory_key,
+        "supersedes": supersedes,
+        "dedupe": dedupe,
+    }
+    said = sys.stdin.read() if text == "-" else text
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        response = target.store(said, user_id=user_id, **fields)
+    if as_json:
+        print_json(response)
+        return
+    for result in response.results:
+        print_line(f"{result.event}  {result.id}  {result.text}")
+        for similar in result.similar:
+            note(f"  close to {similar.id} ({similar.score:.2f})")
+
+
+def recall(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(help="What to look for, in plain words.")],
+    user_id: UserOption,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Memories to return at most.")] = 10,
+    mode: Annotated[RecallMode, typer.Option(help="How to search.")] = RecallMode.hybrid,
+    filters: FiltersOption = None,
+    agent_id: AgentOption = None,
+    session_id: SessionOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    min_score: Annotated[float, typer.Option(help="Leave out hits scored below this, 0 to 1.")] = 0.0,
+    include_superseded: Annotated[
+        bool, typer.Option("--include-superseded", help="Replaced memories as well.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Each part's share of the score (with --json).")] = False,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the memories that answer a question."""
+    options: dict[str, Any] = {
+        "top_k": top_k,
+        "mode": mode.value,
+        "filters": _json_object(filters, "--filters"),
+        "agent_id": agent_id,
+        "session_id": session_id,
+        "since": since,
+        "until": until,
+        "min_score": min_score,
+        "include_superseded": include_superseded,
+        "explain": explain,
+    }
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        response = target.recall(query, user_id=user_id, **options)
+    if as_json:
+        print_json(response)
+        return
+    print_table(
+        ["score", "when", "who", "memory", "id"],
+        [[f"{hit.score:.3f}", utc_text(hit.created_at), hit.name or "", hit.text, hit.id] for hit in response.results],
+    )
+    note(f"{len(response.results)} memories in {response.took_ms:.1f} ms")
+
+
+def list_memories(
+    context: typer.Context,
+    user_id: UserOption,
+    limit: Annotated[int, typer.Option(help="Memories a page.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    filters: FiltersOption = None,
+    agent_id: AgentOption = None,
+    session_id: SessionOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    include_superseded: Annotated[
+        bool, typer.Option("--include-superseded", help="Replaced memories as well.")
+    ] = False,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List a user's memories, page by page."""
+    options: dict[str, Any] = {
+        "limit": limit,
+        "cursor": cursor,
+        "filters": _json_object(filters, "--filters"),
+        "agent_id": agent_id,
+        "session_id": session_id,
+        "since": since,
+        "until": until,
+        "include_superseded": include_superseded,
+    }
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        page = target.list(user_id=user_id, **options)
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        ["when", "who", "memory", "id"],
+        [[utc_text(memory.created_at), memory.name or "", memory.text, memory.id] for memory in page.results],
+    )
+    if page.next_cursor:
+        note(f"more: --cursor {page.next_cursor}")
+
+
+def get(
+    context: typer.Context,
+    memory_id: str,
+    user_id: MaybeUserOption = None,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one memory."""
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        memory = target.get(memory_id, user_id=user_id)
+    if as_json:
+        print_json(memory)
+        return
+    for name, value in memory.model_dump(mode="json", exclude_none=True).items():
+        print_line(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+
+
+def history(
+    context: typer.Context,
+    memory_id: str,
+    user_id: MaybeUserOption = None,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every version of a memory."""
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        versions = target.history(memory_id, user_id=user_id)
+    if as_json:
+        print_json(versions)
+        return
+    print_table(
+        ["version", "event", "when", "by", "text"],
+        [[entry.version, entry.event, utc_text(entry.at), entry.actor, entry.text] for entry in versions.results],
+    )
+
+
+def delete(
+    context: typer.Context,
+    memory_id: str,
+    user_id: MaybeUserOption = None,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete one memory."""
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        deleted = target.delete(memory_id, user_id=user_id)
+    if as_json:
+        print_json(deleted)
+    else:
+        print_line(f"{deleted.event}  {deleted.id}")
+
+
+def _json_object(written: str | None, option: str) -> dict[str, Any] | None:
+    if written is None:
+        return None
+    try:
+        value = json.loads(written)
+    except ValueError as error:
+        raise typer.BadParameter(f"is no JSON: {error}", param_hint=option) from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"is a JSON {type(value).__name__}; expected an object", param_hint=option)
+    return value
