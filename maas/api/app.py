@@ -40,6 +40,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = settings.server.threads
         serving = brain if brain is not None else await run_in_threadpool(PersonalMemoryBrain, settings)
+        metrics.watch_encoder(serving.embedder)
         reindexing = Reindexing()
         app.state.brain = serving
         app.state.reindexing = reindexing

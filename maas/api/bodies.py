@@ -47,12 +47,10 @@ def json_lines(stream: IO[bytes], max_line_bytes: int) -> Iterator[dict[str, Any
     """The objects of a JSONL stream, one a line; blank lines are skipped.
 
     Raises:
-        MalformedRequestError: a line that is no JSON object; the error names ``lines.<number>``, counted from 1.
+        MalformedRequestError: a line that is no JSON object; the error names ``lines.<number>``, counted from 0 as in a list.
         PayloadTooLargeError: a line longer than ``max_line_bytes``.
     """
-    number = 0
-    while line := stream.readline(max_line_bytes + 1):
-        number += 1
+    for number, line in enumerate(iter(lambda: stream.readline(max_line_bytes + 1), b"")):
         where = f"lines.{number}"
         if len(line) > max_line_bytes:
             message = f"is longer than {max_line_bytes:,} bytes"

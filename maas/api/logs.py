@@ -9,6 +9,8 @@ import structlog
 
 from maas.settings import LogSettings
 
+_CHATTY = ("alembic.runtime.plugins", "sentence_transformers", "httpx2", "httpcore2")
+
 
 def configure_logs(settings: LogSettings) -> None:
     """Send structlog's and the standard library's records through one renderer. Called once, by the program."""
@@ -43,3 +45,5 @@ def configure_logs(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -120,9 +120,9 @@ def export_user(user_id: str) -> Call[dict[str, Any]]:
     return Call("GET", _path("/v1/users/{}/export", user_id), _json)
 
 
-def import_memories(user_id: str | None) -> Call[ImportReport]:
+def import_memories(user_id: str | None, key: str | None) -> Call[ImportReport]:
     """The lines are streamed beside the call."""
-    return Call("POST", "/v1/import", _reader(ImportReport), _owner(user_id), keyed=True)
+    return Call("POST", "/v1/import", _reader(ImportReport), _owner(user_id), keyed=True, idempotency_key=key)
 
 
 def encode(texts: Sequence[str]) -> Call[Vectors]:
@@ -130,9 +130,7 @@ def encode(texts: Sequence[str]) -> Call[Vectors]:
     return Call("POST", "/encode", _vectors, content=_body(request))
 
 
-def create_key(given: Mapping[str, Any]) -> Call[NewApiKey]:
-    fields = dict(given)
-    key = fields.pop("idempotency_key", None)
+def create_key(fields: Mapping[str, Any], key: str | None) -> Call[NewApiKey]:
     return _write("/v1/keys", parse(KeyRequest, fields), _reader(NewApiKey), key)
 
 

@@ -255,9 +255,9 @@ class AsyncMaasClient(BaseClient):
         """(n,) texts → (n, dim) float32 of unit length."""
         return await self._send(_requests.encode(texts))
 
-    async def create_key(self, **fields: Any) -> NewApiKey:
+    async def create_key(self, *, idempotency_key: str | None = None, **fields: Any) -> NewApiKey:
         """Make a key of this tenant; fields are those of KeyRequest."""
-        return await self._send(_requests.create_key(fields))
+        return await self._send(_requests.create_key(fields, idempotency_key))
 
     async def list_keys(self) -> KeyList:
         return await self._send(_requests.list_keys())
@@ -287,9 +287,11 @@ class AsyncMaasClient(BaseClient):
         finally:
             await response.aclose()
 
-    async def import_memories(self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None) -> ImportReport:
+    async def import_memories(
+        self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> ImportReport:
         """Store the lines of an export, all or nothing; memories already there by id are skipped."""
-        call = _requests.import_memories(user_id)
+        call = _requests.import_memories(user_id, idempotency_key)
         with upload_file() as file:
             file.writelines(_requests.json_line(line) for line in lines)
             return result(await self._exchange(call, upload=file), call.read, self._clock)

@@ -253,9 +253,9 @@ class MaasClient(BaseClient):
         """(n,) texts → (n, dim) float32 of unit length."""
         return self._send(_requests.encode(texts))
 
-    def create_key(self, **fields: Any) -> NewApiKey:
+    def create_key(self, *, idempotency_key: str | None = None, **fields: Any) -> NewApiKey:
         """Make a key of this tenant; fields are those of KeyRequest."""
-        return self._send(_requests.create_key(fields))
+        return self._send(_requests.create_key(fields, idempotency_key))
 
     def list_keys(self) -> KeyList:
         return self._send(_requests.list_keys())
@@ -285,9 +285,11 @@ class MaasClient(BaseClient):
         finally:
             response.close()
 
-    def import_memories(self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None) -> ImportReport:
+    def import_memories(
+        self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> ImportReport:
         """Store the lines of an export, all or nothing; memories already there by id are skipped."""
-        call = _requests.import_memories(user_id)
+        call = _requests.import_memories(user_id, idempotency_key)
         with upload_file() as file:
             file.writelines(_requests.json_line(line) for line in lines)
             return result(self._exchange(call, upload=file), call.read, self._clock)
