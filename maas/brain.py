@@ -279,10 +279,10 @@ class PersonalMemoryBrain:
     def list(self, *, user_id: str, **fields: Any) -> Page:
         """A page of memories, newest first. ``fields`` are those of :class:`ListRequest`."""
         request = parse(ListRequest, {"user_id": user_id, **fields})
+        scope, where = Scope(self.tenant, request.user_id), self._where(request)
         after = decode_cursor(self.tenant, request)
         with self._store.read() as transaction:
-            scope = Scope(self.tenant, request.user_id)
-            rows = transaction.page(scope, self._where(request), request.limit + 1, after)
+            rows = transaction.page(scope, where, request.limit + 1, after)
         page, more = rows[: request.limit], len(rows) > request.limit
         cursor = encode_cursor(self.tenant, request, page[-1][1].created_at, page[-1][0]) if more else None
         return Page.model_construct(results=[memory for _, memory in page], next_cursor=cursor)

@@ -157,8 +157,8 @@ class SqliteWriter(SqliteReader):
 
     def revoke_api_key(self, tenant: str, key_id: str, at: datetime) -> ApiKey | None:
         ours = and_(api_keys.c.tenant_id == tenant, api_keys.c.id == key_id)
-        revoked = func.coalesce(api_keys.c.revoked_at, at, type_=api_keys.c.revoked_at.type)
-        self._connection.execute(update(api_keys).where(ours).values(revoked_at=revoked))
+        unrevoked = update(api_keys).where(ours, api_keys.c.revoked_at.is_(None))
+        self._connection.execute(unrevoked.values(revoked_at=at))
         row = self._connection.execute(select(api_keys).where(ours)).first()
         return None if row is None else to_api_key(row)
 

@@ -1,0 +1,46 @@
+"""Fixtures for all tests: settings on a fresh folder, and a brain on a real SQLite file with the fake embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from maas import PersonalMemoryBrain, Settings
+from tests.fakes import FakeEmbedder
+
+
+class FakeClock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    return FakeEmbedder()
+
+
+@pytest.fixture
+def brain(settings: Settings, embedder: FakeEmbedder, clock: FakeClock) -> Iterator[PersonalMemoryBrain]:
+    with PersonalMemoryBrain(settings, embedder=embedder, clock=clock) as brain:
+        yield brain

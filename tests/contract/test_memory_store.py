@@ -1,0 +1,205 @@
+"""What every MemoryStore promises; a second database joins by adding its factory here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maas import Settings
+from maas.recall.analysis import document_terms
+from maas.records import ApiKey, Memory, Scope
+from maas.storage.protocol import MemoryStore, NewMemory, Remembered, Replacement, Where, WriteTransaction
+from maas.storage.sqlite_store import SqliteStore
+from maas.storing import version_entry
+from tests.fakes import FakeEmbedder
+
+NOW = datetime(2025, 3, 1, tzinfo=UTC)
+ANN, BOB = Scope("t", "ann"), Scope("t", "bob")
+EMBEDDER = FakeEmbedder(dim=32)
+SPACE = EMBEDDER.fingerprint
+
+Factory = Callable[[Path], MemoryStore]
+
+
+def sqlite(folder: Path) -> MemoryStore:
+    return SqliteStore(Settings(data_dir=folder))
+
+
+FACTORIES: dict[str, Factory] = {"sqlite": sqlite}
+
+
+@pytest.fixture(params=sorted(FACTORIES))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStore]:
+    store = FACTORIES[request.param](tmp_path / "data")
+    yield store
+    store.close()
+
+
+def row(transaction: WriteTransaction, scope: Scope, text: str, number: int, **fields: object) -> NewMemory:
+    values: dict[str, object] = {"created_at": NOW + timedelta(minutes=number), "updated_at": NOW, **fields}
+    memory = Memory(
+        id=f"{transaction.tag(scope)}{number:026d}",
+        user_id=scope.user_id,
+        text=text,
+        **values,  # type: ignore[arg-type]
+    )
+    return NewMemory(
+        memory=memory,
+        text_hash=text.encode(),
+        terms=document_terms(text),
+        vector=EMBEDDER.encode([text])[0],
+        stored_at=NOW,
+        history=[version_entry(memory, "ADD", NOW, "test")],
+    )
+
+
+def fill(store: MemoryStore, scope: Scope, *texts: str, **fields: object) -> list[str]:
+    with store.write() as transaction:
+        start = transaction.coverage(scope, SPACE).memories
+        rows = [row(transaction, scope, text, start + i, **fields) for i, text in enumerate(texts)]
+        transaction.insert(scope, SPACE, rows)
+        return [new.memory.id for new in rows]
+
+
+def found(store: MemoryStore, scope: Scope, query: str, where: Where | None = None) -> tuple[list[str], list[str]]:
+    where = where or Where(now=NOW)
+    with store.read() as transaction:
+        near = transaction.dense(scope, SPACE, EMBEDDER.encode([query]), 10, where)[0]
+        words = transaction.lexical(scope, document_terms(query), 10, where)
+        rows = transaction.by_seq(scope, [*near.seqs.tolist(), *words.seqs.tolist()])
+        assert all(score <= words.ceiling for score in words.scores)
+        return [rows[s].text for s in near.seqs.tolist()], [rows[s].text for s in words.seqs.tolist()]
+
+
+def test_a_write_that_fails_leaves_nothing(store: MemoryStore) -> None:
+    def fails_after_writing() -> None:
+        with store.write() as transaction:
+            transaction.insert(ANN, SPACE, [row(transaction, ANN, "red fish", 1)])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails_after_writing()
+    assert found(store, ANN, "red fish") == ([], [])
+    with store.read() as transaction:
+        assert transaction.revision(ANN) == 0
+
+
+def test_both_searches_see_only_the_scope(store: MemoryStore) -> None:
+    fill(store, ANN, "red fish", "blue bird")
+    fill(store, BOB, "red fish too")
+    dense, lexical = found(store, ANN, "red fish")
+    assert dense == ["red fish", "blue bird"]
+    assert lexical == ["red fish"]
+    assert found(store, Scope("other", "ann"), "red fish") == ([], [])
+
+
+def test_where_narrows_both_searches_and_pages(store: MemoryStore) -> None:
+    fill(store, ANN, "red one", "red two", agent_id="a")
+    old, new = fill(store, ANN, "red three", "red four", agent_id="b")
+    fill(store, ANN, "red gone", expires_at=NOW)
+    with store.write() as transaction:
+        transaction.supersede(ANN, old, new, NOW)
+    cases = {
+        Where(now=NOW): {"red one", "red two", "red four"},
+        Where(now=NOW, agent_id="a"): {"red one", "red two"},
+        Where(now=NOW, agent_id="b", include_superseded=True): {"red three", "red four"},
+        Where(now=NOW, since=NOW + timedelta(minutes=1), until=NOW + timedelta(minutes=1)): {"red two"},
+        Where(now=NOW - timedelta(days=1), since=NOW + timedelta(minutes=4)): {"red gone"},
+    }
+    for where, expected in cases.items():
+        dense, lexical = found(store, ANN, "red", where)
+        with store.read() as transaction:
+            paged = [memory.text for _, memory in transaction.page(ANN, where, 10)]
+        assert set(dense) == set(lexical) == set(paged) == expected, where
+
+
+def test_replace_changes_row_vector_words_and_history(store: MemoryStore) -> None:
+    (memory_id,) = fill(store, ANN, "red fish")
+    with store.write() as transaction:
+        before = transaction.get(ANN, memory_id)
+        assert before is not None
+        after = before.model_copy(update={"text": "blue bird", "version": 2})
+        entry = version_entry(after, "UPDATE", NOW, "test")
+        vector = EMBEDDER.encode(["blue bird"])[0]
+        transaction.replace(ANN, SPACE, Replacement(after, b"h", entry, document_terms("blue bird"), vector))
+    assert found(store, ANN, "blue") == (["blue bird"], ["blue bird"])
+    assert found(store, ANN, "red")[1] == []
+    with store.read() as transaction:
+        assert [entry.version for entry in transaction.history(ANN, memory_id)] == [1, 2]
+        assert set(transaction.by_hash(ANN, [b"h", b"red fish"], NOW)) == {b"h"}
+        assert transaction.coverage(ANN, SPACE).vectors == 1
+
+
+def test_delete_removes_every_trace_and_revives(store: MemoryStore) -> None:
+    old, new = fill(store, ANN, "red fish", "red bird")
+    with store.write() as transaction:
+        transaction.supersede(ANN, old, new, NOW)
+    with store.write() as transaction:
+        assert not transaction.delete(BOB, new)
+        assert transaction.delete(ANN, new)
+        assert not transaction.delete(ANN, new)
+    assert found(store, ANN, "red") == (["red fish"], ["red fish"])
+    with store.read() as transaction:
+        assert transaction.history(ANN, new) == []
+
+
+def test_erase_counts_and_spares_others(store: MemoryStore) -> None:
+    fill(store, ANN, "red fish", "red bird")
+    fill(store, BOB, "red tree")
+    with store.write() as transaction:
+        transaction.remember("t", "k", {"ann"}, Remembered(b"h", {"a": 1}), NOW, NOW)
+        before, after = transaction.erase(ANN)
+    assert before["memories"] == before["vectors"] == before["memory_terms"] == before["memory_versions"] == 2
+    assert not any(after.values())
+    assert found(store, ANN, "red") == ([], [])
+    assert found(store, BOB, "red")[1] == ["red tree"]
+    with store.read() as transaction:
+        assert transaction.remembered("t", "k", NOW) is None
+        assert [scope.user_id for scope in transaction.users()] == ["bob"]
+
+
+def test_a_second_space_is_filled_and_the_first_dropped(store: MemoryStore) -> None:
+    fill(store, ANN, "red fish", "blue bird")
+    other = "other-space"
+    with store.write() as transaction:
+        rows = transaction.unembedded(ANN, other, 10)
+        vectors = EMBEDDER.encode([missing.memory.text for missing in rows])
+        stale = [(rows[0].__class__(rows[0].seq, rows[0].memory.model_copy(update={"version": 9})), vectors[0])]
+        assert transaction.add_vectors(ANN, other, stale) == 0
+        assert transaction.add_vectors(ANN, other, [(rows[0], vectors[0])]) == 1
+        transaction.drop_other_spaces(ANN, other)
+        assert transaction.coverage(ANN, SPACE).complete, "not before the new space is complete"
+        assert transaction.add_vectors(ANN, other, list(zip(rows, vectors, strict=True))) == 1
+        transaction.drop_other_spaces(ANN, other)
+        assert transaction.coverage(ANN, SPACE).vectors == 0
+        assert transaction.progress(other).complete
+        assert transaction.unembedded(ANN, other, 10) == []
+
+
+def test_similarities_are_cosines_and_nan_where_there_is_no_vector(store: MemoryStore) -> None:
+    fill(store, ANN, "red fish", "blue bird")
+    query = EMBEDDER.encode(["red fish"])[0]
+    with store.read() as transaction:
+        seqs = np.array([seq for seq, _ in transaction.page(ANN, Where(now=NOW), 10)] + [999], np.int64)
+        cosines = transaction.similarities(ANN, SPACE, query, seqs)
+    expected = EMBEDDER.encode(["blue bird", "red fish"]) @ query
+    assert cosines[:2] == pytest.approx(expected, abs=2e-3)
+    assert np.isnan(cosines[2])
+
+
+def test_keys_and_remembered_answers_belong_to_a_tenant(store: MemoryStore) -> None:
+    key = ApiKey(id="k", tenant="t", name="n", scopes=["read"], created_at=NOW)
+    with store.write() as transaction:
+        transaction.add_api_key(key, b"s")
+        transaction.remember("t", "i", {"ann"}, Remembered(b"h", [1]), NOW, NOW - timedelta(days=1))
+    with store.write() as transaction:
+        assert transaction.api_key("k") == (key, b"s")
+        assert transaction.api_keys("other") == []
+        assert transaction.revoke_api_key("other", "k", NOW) is None
+        assert transaction.remembered("other", "i", NOW) is None
+        assert transaction.remembered("t", "i", NOW) == Remembered(b"h", [1])
+        assert transaction.remembered("t", "i", NOW + timedelta(seconds=1)) is None

@@ -1,0 +1,409 @@
+"""The life of a memory, through the brain's public methods."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from maas import PersonalMemoryBrain, Settings
+from maas.errors import (
+    ConfigError,
+    ConflictError,
+    FingerprintMismatchError,
+    IdempotencyConflictError,
+    InvalidInputError,
+    MaasError,
+    NotFoundError,
+)
+from maas.records import Scope
+from tests.conftest import FakeClock
+from tests.fakes import FakeEmbedder, OtherFakeEmbedder
+
+
+def texts(brain: PersonalMemoryBrain, query: str, **fields: Any) -> list[str]:
+    return [hit.text for hit in brain.recall(query, user_id="u", **fields).results]
+
+
+def only_id(brain: PersonalMemoryBrain, text: str, **fields: Any) -> str:
+    return brain.store(text, user_id="u", **fields).results[0].id
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_recalls_the_nearest_first_with_scores_in_range(brain: PersonalMemoryBrain, mode: str) -> None:
+    brain.store_batch([{"text": t, "user_id": "u"} for t in ("my cat sleeps", "rain in Paris", "I bake bread")])
+    hits = brain.recall("who bakes bread", user_id="u", mode=mode, explain=True).results
+    assert hits[0].text == "I bake bread"
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    assert set(hits[0].explain or {}) == ({"dense", "lexical"} if mode == "hybrid" else {mode})
+    best = scores[0]
+    assert texts(brain, "who bakes bread", mode=mode, min_score=best) == ["I bake bread"]
+
+
+def test_repetition_is_recognised_but_not_across_sessions(brain: PersonalMemoryBrain) -> None:
+    first = brain.store("ok", user_id="u", session_id="1").results[0]
+    again = brain.store("ok", user_id="u", session_id="1").results[0]
+    other = brain.store("ok", user_id="u", session_id="2").results[0]
+    forced = brain.store("ok", user_id="u", session_id="1", dedupe="off").results[0]
+    assert (first.event, again.event, other.event, forced.event) == ("ADD", "NONE", "ADD", "ADD")
+    assert again.id == first.id
+    batch = brain.store_batch([{"text": "twice", "user_id": "u"}] * 2).results
+    assert [result.event for result in batch] == ["ADD", "NONE"]
+    assert batch[0].id == batch[1].id
+
+
+def test_semantic_dedupe_finds_the_twin_and_similar_names_it(brain: PersonalMemoryBrain) -> None:
+    first = only_id(brain, "I live in Tokyo")
+    twin = brain.store("I live in TOKYO!", user_id="u", dedupe="semantic").results[0]
+    assert (twin.event, twin.id) == ("NONE", first)
+    assert twin.similar[0].id == first
+    assert twin.similar[0].score == pytest.approx(1, abs=1e-3)
+    both = [{"text": t, "user_id": "u", "dedupe": "semantic"} for t in ("quite new", "Quite new?")]
+    assert [result.event for result in brain.store_batch(both).results] == ["ADD", "NONE"]
+
+
+def test_same_key_updates_in_place(brain: PersonalMemoryBrain, embedder: FakeEmbedder) -> None:
+    first = brain.store("I live in Tokyo", user_id="u", key="home").results[0]
+    assert brain.store("I live in Tokyo", user_id="u", key="home").results[0].event == "NONE"
+    calls = embedder.calls
+    assert brain.store("I live in Tokyo", user_id="u", key="home", metadata={"a": 1}).results[0].event == "UPDATE"
+    assert embedder.calls == calls, "the text is as it was: nothing to encode"
+    moved = brain.store("I live in Osaka", user_id="u", key="home").results[0]
+    assert (moved.event, moved.id) == ("UPDATE", first.id)
+    assert texts(brain, "Tokyo", mode="lexical") == []
+    assert texts(brain, "Osaka", mode="lexical") == ["I live in Osaka"]
+    assert [entry.version for entry in brain.history(first.id).results] == [1, 2, 3]
+    batch = brain.store_batch([{"text": t, "user_id": "u", "key": "new"} for t in ("a b", "c d")]).results
+    assert [result.event for result in batch] == ["ADD", "UPDATE"]
+    assert brain.get(batch[0].id).text == "c d"
+
+
+def test_superseded_is_hidden_until_asked_for_or_its_successor_goes(brain: PersonalMemoryBrain) -> None:
+    old = only_id(brain, "I live in Tokyo")
+    new = only_id(brain, "I live in Osaka", supersedes=old)
+    assert texts(brain, "where do I live") == ["I live in Osaka"]
+    assert set(texts(brain, "where do I live", include_superseded=True)) == {"I live in Osaka", "I live in Tokyo"}
+    assert brain.get(old).superseded_by == new
+    assert brain.store("I live in Tokyo", user_id="u").results[0].event == "ADD", "what is past may be said anew"
+    brain.delete(new)
+    assert brain.get(old).superseded_by is None
+    with pytest.raises(InvalidInputError, match="supersedes"):
+        brain.store("x", user_id="u", supersedes="nowhere")
+
+
+def test_expired_memories_are_nowhere(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    memory = only_id(brain, "the code is 1234", expires_at="2025-03-01T13:00:00Z")
+    assert texts(brain, "code") == ["the code is 1234"]
+    clock.advance(hours=1)
+    for mode in ("hybrid", "dense", "lexical"):
+        assert texts(brain, "code", mode=mode, include_superseded=True) == []
+    assert brain.list(user_id="u", include_superseded=True).results == []
+    for method in (brain.get, brain.history):
+        with pytest.raises(NotFoundError):
+            method(memory)
+    assert brain.store("the code is 1234", user_id="u").results[0].event == "ADD"
+
+
+def test_turns_carry_their_speaker_and_their_time(brain: PersonalMemoryBrain) -> None:
+    brain.store_messages(
+        [
+            {"role": "user", "name": "Ann", "content": "I like tea", "created_at": "0001-01-01T00:00:00Z"},
+            {"role": "assistant", "content": "Noted", "created_at": "9999-12-31T23:59:59Z"},
+        ],
+        user_id="u",
+    )
+    hit = brain.recall("what does Ann like", user_id="u").results[0]
+    assert (hit.text, hit.name, hit.role) == ("I like tea", "Ann", "user")
+    assert hit.created_at == datetime(1, 1, 1, tzinfo=UTC)
+    assert texts(brain, "tea noted", since="9999-12-31T00:00:00Z") == ["Noted"]
+    assert texts(brain, "tea noted", until="0001-01-01T00:00:00Z") == ["I like tea"]
+    assert [memory.text for memory in brain.list(user_id="u").results] == ["Noted", "I like tea"]
+
+
+def test_update_changes_what_is_given_and_keeps_versions(brain: PersonalMemoryBrain) -> None:
+    memory = only_id(brain, "I drink tea", importance=0.5, metadata={"a": 1})
+    changed = brain.acting_as("default", "ann").update(memory, text="I drink coffee", importance=None)
+    assert (changed.text, changed.importance, changed.metadata, changed.version) == (
+        "I drink coffee",
+        None,
+        {"a": 1},
+        2,
+    )
+    assert texts(brain, "coffee", mode="lexical") == ["I drink coffee"]
+    assert texts(brain, "tea", mode="lexical") == []
+    history = brain.history(memory).results
+    assert [(entry.event, entry.actor, entry.text) for entry in history] == [
+        ("ADD", "embedded", "I drink tea"),
+        ("UPDATE", "ann", "I drink coffee"),
+    ]
+    assert brain.update(memory, text="I drink coffee").version == 2
+    for fault in ({}, {"text": " "}, {"colour": 1}, {"metadata": None}):
+        with pytest.raises(InvalidInputError):
+            brain.update(memory, **fault)
+
+
+def test_pages_hold_every_memory_once(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    for i in range(23):
+        brain.store(f"memory {i}", user_id="u", created_at=clock() if i % 3 else "2024-01-01T00:00:00Z")
+    seen, cursor = [], None
+    while True:
+        page = brain.list(user_id="u", limit=5, cursor=cursor)
+        seen += [memory.text for memory in page.results]
+        if page.next_cursor is None:
+            break
+        cursor = page.next_cursor
+    assert sorted(seen) == sorted(f"memory {i}" for i in range(23))
+    for other in ({"user_id": "v"}, {"user_id": "u", "agent_id": "a"}):
+        with pytest.raises(InvalidInputError, match="cursor"):
+            brain.list(cursor=cursor, **other)
+    for garbage in ("", "x", "é", "bnVsbA", "W10", "W" * 100_000):
+        with pytest.raises(InvalidInputError, match="cursor"):
+            brain.list(user_id="u", cursor=garbage)
+
+
+def test_batch_is_all_or_nothing(brain: PersonalMemoryBrain) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        brain.store_batch([{"text": "fine", "user_id": "u"}, {"text": " ", "user_id": "u"}])
+    assert caught.value.errors[0].field == "memories.1.text"
+    with pytest.raises(InvalidInputError) as caught:
+        brain.store_batch([{"text": "fine", "user_id": "u"}, {"text": "x", "user_id": "u", "supersedes": "no"}])
+    assert caught.value.errors[0].field == "memories.1.supersedes"
+    assert brain.list(user_id="u").results == []
+
+
+BAD = [
+    {"text": ""},
+    {"text": " \n\t"},
+    {"text": "a" * 10_000_000},
+    {"text": "a\ud800"},
+    {"text": "a\x00b"},
+    {"text": 3},
+    {"text": "a", "colour": "red"},
+    {"text": "a", "metadata": {"n": float("nan")}},
+    {"text": "a", "metadata": [1]},
+    {"text": "a", "importance": 2},
+    {"text": "a", "created_at": "soon"},
+    {"text": "a", "created_at": 17},
+    {"text": "a", "user_id": ""},
+    {"text": "a", "user_id": "a\nb"},
+    {"text": "a", "messages": [{"role": "user", "content": "b"}]},
+    {},
+]
+
+
+@pytest.mark.parametrize("fields", BAD, ids=[str(bad)[:50].encode("ascii", "replace").decode() for bad in BAD])
+def test_bad_input_is_refused_and_nothing_written(brain: PersonalMemoryBrain, fields: dict[str, Any]) -> None:
+    with pytest.raises(MaasError) as caught:
+        brain.store(**{"user_id": "u", **fields})
+    assert caught.value.status in (413, 422)
+    assert caught.value.errors
+    assert brain.reindex_status().total == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["שלום עולם", "🎉🎉", "日本語のテスト", "naïve café", "สวัสดีครับ", "नमस्ते दुनिया", "-- ' \" ; \\"]
+)
+def test_every_script_survives_and_is_found(brain: PersonalMemoryBrain, text: str) -> None:
+    memory = only_id(brain, text)
+    assert brain.get(memory).text == text
+    assert texts(brain, text) == [text]
+    if any(character.isalnum() for character in text):
+        assert texts(brain, text, mode="lexical") == [text]
+
+
+@pytest.mark.parametrize("user", ["a/b", "a%2Fb", "..", "a&b=c", "ü 字", "'; DROP TABLE memories; --"])
+def test_awkward_user_ids(brain: PersonalMemoryBrain, user: str) -> None:
+    brain.store("hello", user_id=user, metadata={user: user})
+    assert [hit.text for hit in brain.recall("hello", user_id=user).results] == ["hello"]
+    brain.erase_user(user)
+    assert brain.list(user_id=user).results == []
+
+
+@pytest.mark.parametrize("memory_id", ["", "x", "\ud800", "a" * 1000, "../..", "%"])
+def test_no_such_memory(brain: PersonalMemoryBrain, memory_id: str) -> None:
+    brain.store("x", user_id="u")
+    for call in (brain.get, brain.history, brain.delete, lambda i: brain.update(i, text="y")):
+        with pytest.raises(NotFoundError):
+            call(memory_id)
+
+
+def test_idempotency_key_acts_once(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    fields: dict[str, Any] = {"user_id": "u", "dedupe": "off", "idempotency_key": "k"}
+    first = brain.store("hello", **fields)
+    assert brain.store("hello", **fields) == first
+    with pytest.raises(IdempotencyConflictError):
+        brain.store("other", **fields)
+    assert brain.acting_as("elsewhere", "x").store("other", **fields).results[0].event == "ADD"
+    assert len(brain.list(user_id="u").results) == 1
+    updated = brain.update(first.results[0].id, text="bye", idempotency_key="k2")
+    assert brain.update(first.results[0].id, text="bye", idempotency_key="k2") == updated
+    clock.advance(hours=25)
+    assert brain.store("other", **fields).results[0].event == "ADD"
+
+
+tenants = st.sampled_from(["t1", "t2"])
+people = st.sampled_from(["u1", "u2"])
+
+
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(tenants, people, st.sampled_from(["red fish", "blue bird"])), min_size=1, max_size=8))
+def test_no_one_sees_what_is_anothers(brain: PersonalMemoryBrain, stored: list[tuple[str, str, str]]) -> None:
+    for tenant in ("t1", "t2"):
+        for user in ("u1", "u2"):
+            brain.acting_as(tenant, "x").erase_user(user)
+    owned: dict[str, tuple[str, str]] = {}
+    for tenant, user, text in stored:
+        result = brain.acting_as(tenant, "x").store(text, user_id=user, dedupe="off").results[0]
+        owned[result.id] = (tenant, user)
+        assert all(owned[similar.id] == (tenant, user) for similar in result.similar)
+    for tenant in ("t1", "t2"):
+        view = brain.acting_as(tenant, "x")
+        for user in ("u1", "u2"):
+            mine = {memory_id for memory_id, owner in owned.items() if owner == (tenant, user)}
+            assert {memory.id for memory in view.list(user_id=user).results} == mine
+            assert {hit.id for hit in view.recall("red fish blue bird", user_id=user).results} == mine
+        for memory_id, owner in owned.items():
+            if owner[0] == tenant:
+                assert view.get(memory_id).user_id == owner[1]
+            else:
+                for call in (view.get, view.delete):
+                    with pytest.raises(NotFoundError):
+                        call(memory_id)
+
+
+def test_other_users_do_not_change_scores(brain: PersonalMemoryBrain) -> None:
+    brain.store_batch([{"text": t, "user_id": "u"} for t in ("red fish", "blue bird", "red tree")])
+    before = [(hit.text, hit.score) for hit in brain.recall("red fish", user_id="u").results]
+    brain.store_batch([{"text": f"red fish {i}", "user_id": "v"} for i in range(50)])
+    assert [(hit.text, hit.score) for hit in brain.recall("red fish", user_id="u").results] == before
+
+
+def test_erasure_leaves_nothing_in_the_file(brain: PersonalMemoryBrain, settings: Settings) -> None:
+    memory = only_id(brain, "zanzibar is my secret", metadata={"k": "xylophone"}, idempotency_key="i")
+    brain.update(memory, text="zanzibar was my secret")
+    brain.store("stays", user_id="v")
+    brain.recall("zanzibar", user_id="u")
+    receipt = brain.erase_user("u")
+    assert receipt.before["memories"] == receipt.before["memory_terms"] == receipt.before["vectors"] == 1
+    assert receipt.before["memory_versions"] == 2
+    assert not any(receipt.after.values())
+    assert texts(brain, "zanzibar") == []
+    assert brain.recall("stays", user_id="v").results
+    with pytest.raises(NotFoundError):
+        brain.get(memory)
+    for file in settings.data_dir.glob("maas.db*"):
+        content = file.read_bytes()
+        assert b"is my secret" not in content
+        assert b"xylophone" not in content
+
+
+def test_export_and_import_round_trip(brain: PersonalMemoryBrain, tmp_path: Any, embedder: FakeEmbedder) -> None:
+    old = only_id(brain, "I live in Tokyo", metadata={"ü": [1, None]}, importance=0.25, key="home")
+    only_id(brain, "I live in Osaka", supersedes=old, expires_at="2030-01-01T00:00:00Z")
+    brain.update(old, importance=0.5)
+    lines = list(brain.export_user("u"))
+    with PersonalMemoryBrain(Settings(data_dir=tmp_path / "copy"), embedder=embedder) as copy:
+        calls = embedder.calls
+        report = copy.import_memories(lines)
+        assert (report.imported, report.skipped, report.reembedded) == (2, 0, 0)
+        assert embedder.calls == calls
+        assert list(copy.export_user("u"))[1:] == lines[1:]
+        assert copy.get(old) == brain.get(old)
+        assert copy.history(old) == brain.history(old)
+        again = copy.import_memories(lines)
+        assert (again.imported, again.skipped) == (0, 2)
+        assert copy.import_memories(lines, user_id="w").imported == 2
+        assert copy.get(old).user_id == "u"
+        assert [hit.text for hit in copy.recall("live", user_id="w").results] == ["I live in Osaka"]
+        bad = [*lines, {**lines[1], "memory": {**lines[1]["memory"], "text": ""}}]
+        with pytest.raises(InvalidInputError, match=r"lines\.3\.memory\.text"):
+            copy.import_memories(bad, user_id="x")
+        assert copy.list(user_id="x").results == []
+    with PersonalMemoryBrain(Settings(data_dir=tmp_path / "other"), embedder=OtherFakeEmbedder()) as other:
+        assert other.import_memories(lines).reembedded == 2
+        assert [hit.text for hit in other.recall("live", user_id="u").results] == ["I live in Osaka"]
+
+
+def test_switching_the_embedder(settings: Settings, embedder: FakeEmbedder, clock: FakeClock) -> None:
+    with PersonalMemoryBrain(settings, embedder=embedder, clock=clock) as brain:
+        brain.store_batch([{"text": f"memory number {i}", "user_id": f"u{i % 2}"} for i in range(150)])
+    with PersonalMemoryBrain(settings, embedder=OtherFakeEmbedder(), clock=clock) as brain:
+        for mode in ("hybrid", "dense"):
+            with pytest.raises(FingerprintMismatchError, match="maas reindex"):
+                brain.recall("number 3", user_id="u1", mode=mode)
+        assert brain.recall("number 3", user_id="u1", mode="lexical").results
+        seen = []
+
+        def meanwhile(status: Any) -> None:
+            seen.append(status.done)
+            assert brain.recall("number 3", user_id="u1").results, "recall answers throughout"
+            with pytest.raises(ConflictError):
+                brain.reindex()
+            if len(seen) == 1:
+                brain.store("written meanwhile", user_id="u0")
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            brain.reindex(on_progress=meanwhile)
+        assert brain.reindex_status().state == "interrupted"
+        status = brain.reindex()
+        assert (status.state, status.done, status.total) == ("done", 151, 151)
+        assert brain.recall("written meanwhile", user_id="u0").results[0].text == "written meanwhile"
+        with brain._store.read() as transaction:
+            kept = transaction.export(Scope("default", "u0"))
+        assert {tuple(exported.vectors) for exported in kept} == {(brain.embedder.fingerprint,)}
+
+
+def test_threads_and_a_second_brain_lose_nothing(settings: Settings) -> None:
+    with (
+        PersonalMemoryBrain(settings, embedder=FakeEmbedder(dim=16)) as first,
+        PersonalMemoryBrain(settings, embedder=FakeEmbedder(dim=16)) as second,
+    ):
+        faults: list[BaseException] = []
+
+        def work(brain: PersonalMemoryBrain, name: str) -> None:
+            try:
+                for i in range(15):
+                    stored = brain.store(f"{name} says {i}", user_id="u").results[0].id
+                    hits = brain.recall(f"{name} says {i}", user_id="u", top_k=200).results
+                    assert stored in {hit.id for hit in hits}, "one's own write is seen"
+            except BaseException as error:  # noqa: BLE001 - carried to the test's thread
+                faults.append(error)
+
+        threads = [
+            threading.Thread(target=work, args=(brain, f"{i}{name}"))
+            for i, brain in enumerate((first, second))
+            for name in ("ann", "bob", "cleo")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert faults == []
+        for brain in (first, second):
+            assert len(brain.recall("says", user_id="u", top_k=200).results) == 90
+            assert len(brain.list(user_id="u", limit=200).results) == 90
+
+
+def test_closing_twice_and_a_folder_that_cannot_be_written(settings: Settings, tmp_path: Any) -> None:
+    embedder = FakeEmbedder()
+    brain = PersonalMemoryBrain(settings, embedder=embedder)
+    view = brain.acting_as("t", "x")
+    view.close()
+    brain.ready()
+    brain.close()
+    brain.close()
+    assert not embedder.closed, "who opened it closes it"
+    with pytest.raises(MaasError, match="closed"):
+        brain.store("x", user_id="u")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        PersonalMemoryBrain(Settings(data_dir=tmp_path / "file" / "data"), embedder=embedder)

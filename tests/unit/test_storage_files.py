@@ -1,0 +1,127 @@
+"""The database as a file: migrated once however many start, refused when newer, intact after kill -9."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect
+
+from maas import PersonalMemoryBrain, Settings
+from maas.errors import ConfigError, NotReadyError, UnavailableError
+from maas.storage import tables
+from maas.storage.migrate import MIGRATIONS
+from tests.fakes import FakeEmbedder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WRITER = """
+    import sys
+    from maas import PersonalMemoryBrain, Settings
+    from tests.fakes import FakeEmbedder
+    brain = PersonalMemoryBrain(Settings(data_dir=sys.argv[1]), embedder=FakeEmbedder(dim=16))
+    for i in range(int(sys.argv[3])):
+        print(brain.store(f"{sys.argv[2]} {i}", user_id="u").results[0].id, flush=True)
+"""
+
+
+def start_writer(folder: Path, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(folder), name, str(count)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def open_brain(settings: Settings) -> PersonalMemoryBrain:
+    return PersonalMemoryBrain(settings, embedder=FakeEmbedder(dim=16))
+
+
+def test_the_program_knows_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [tables.SCHEMA_REVISION]
+
+
+def test_tables_and_migrations_agree(settings: Settings) -> None:
+    open_brain(settings).close()
+    engine = create_engine(settings.database_url)
+    found = inspect(engine)
+    for table in tables.metadata.sorted_tables:
+        columns = {column["name"]: bool(column["nullable"]) for column in found.get_columns(table.name)}
+        declared = {c.name: bool(c.nullable) for c in table.columns}
+        primary = {c.name for c in table.primary_key.columns}
+        assert set(columns) == set(declared), table.name
+        assert {n: v for n, v in columns.items() if n not in primary} == {
+            n: v for n, v in declared.items() if n not in primary
+        }, table.name
+    engine.dispose()
+
+
+def test_processes_starting_at_once_migrate_once_and_lose_nothing(settings: Settings) -> None:
+    writers = [start_writer(settings.data_dir, f"writer-{i}", 8) for i in range(3)]
+    stored: list[str] = []
+    for writer in writers:
+        out, fault = writer.communicate(timeout=90)
+        assert writer.returncode == 0, fault
+        stored += out.split()
+    with open_brain(settings) as brain:
+        assert {memory.id for memory in brain.list(user_id="u", limit=100).results} == set(stored)
+        assert len(stored) == 24
+
+
+def test_kill_loses_no_acknowledged_write(settings: Settings) -> None:
+    writer = start_writer(settings.data_dir, "doomed", 100_000)
+    assert writer.stdout is not None
+    acknowledged = [writer.stdout.readline().strip() for _ in range(30)]
+    writer.kill()
+    rest, _ = writer.communicate(timeout=30)
+    acknowledged += [line for line in rest.split("\n")[:-1] if line]
+    with open_brain(settings) as brain:
+        listed, cursor = set(), None
+        while True:
+            page = brain.list(user_id="u", limit=1000, cursor=cursor)
+            listed |= {memory.id for memory in page.results}
+            if page.next_cursor is None:
+                break
+            cursor = page.next_cursor
+        assert set(acknowledged) <= listed
+        newest = brain.get(acknowledged[-1])
+        assert brain.recall(newest.text, user_id="u").results[0].id == newest.id
+        status = brain.reindex_status()
+        assert status.done == status.total == len(listed), "row and vector are written together"
+
+
+def test_a_newer_database_is_refused(settings: Settings) -> None:
+    open_brain(settings).close()
+    connection = sqlite3.connect(settings.data_dir / "maas.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(ConfigError, match="9999.*upgrade maas"):
+        open_brain(settings)
+
+
+def test_a_locked_database_is_worth_a_retry(settings: Settings) -> None:
+    hasty = settings.model_copy(update={"storage": settings.storage.model_copy(update={"busy_timeout_ms": 50})})
+    with open_brain(hasty) as brain:
+        other = sqlite3.connect(settings.data_dir / "maas.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError) as caught:
+            brain.store("x", user_id="u")
+        assert caught.value.retry_after
+        with pytest.raises(NotReadyError):
+            brain.ready()
+        assert brain.list(user_id="u").results == [], "reading goes on"
+        other.execute("ROLLBACK")
+        other.close()
+        assert brain.store("x", user_id="u").results[0].event == "ADD"
+
+
+def test_other_databases_are_refused() -> None:
+    for url in ("postgresql://localhost/x", "sqlite:///:memory:", "sqlite://"):
+        with pytest.raises(ConfigError, match="storage.url"):
+            open_brain(Settings(storage={"url": url}))
