@@ -137,7 +137,7 @@ def test_the_embedded_lines(tmp_path: Path) -> None:
 
 def test_the_http_lines(server: Server, tmp_path: Path) -> None:
     output = run([sys.executable, "-c", HTTP], tmp_path, environment(tmp_path, URL=server.url, KEY=server.key))
-    assert output == "Ben is allergic to peanuts.\n"
+    assert output == "Mia is allergic to peanuts.\n"
 
 
 @pytest.mark.parametrize("line", CLI.strip().splitlines())
