@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from maas.errors import MaasError, UnavailableError
 
 SLACK_SECONDS = 120.0
+FAILED = "failed: "
 
 
 class Load(BaseModel):
@@ -79,6 +80,8 @@ def _line(process: subprocess.Popen[str], said: str) -> str:
     answer = process.stdout.readline()
     if not answer:
         raise UnavailableError(f"the load's clients ended with exit code {process.wait()}; their words are above")
+    if answer.startswith(FAILED):
+        raise UnavailableError(answer.removeprefix(FAILED).strip())
     return answer
 
 
@@ -90,6 +93,7 @@ class _Clients:
         self._lock = threading.Lock()
         self._seconds: list[float] = []
         self._failures: list[str] = []
+        self._unconnected: list[str] = []
         self._started = self._deadline = 0.0
 
     def run(self) -> LoadOutcome:
@@ -99,6 +103,9 @@ class _Clients:
             thread.start()
         for _ in threads:
             self._connected.acquire()
+        if self._unconnected:
+            self._start.abort()
+            raise UnavailableError(f"{len(self._unconnected)} clients could not connect: {self._unconnected[0]}")
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()
@@ -124,9 +131,15 @@ class _Clients:
         texts = load.texts[number :: load.clients]
         user_id = load.user_ids[number % len(load.user_ids)]
         with MaasClient(load.url, api_key=load.key) as client:
-            client.ready()
+            try:
+                client.ready()
+            except MaasError as error:
+                self._unconnected.append(error.detail)
             self._connected.release()
-            self._start.wait()
+            try:
+                self._start.wait()
+            except threading.BrokenBarrierError:
+                return
             turn = 0
             while turn == 0 or time.perf_counter() < self._deadline:
                 text = texts[turn % len(texts)]
@@ -146,5 +159,14 @@ class _Clients:
             self._failures += failures
 
 
+def _serve_pipe() -> None:
+    try:
+        outcome = _Clients(Load.model_validate_json(sys.stdin.readline())).run()
+    except MaasError as error:
+        sys.stdout.write(f"{FAILED}{error.detail}\n")
+        return
+    sys.stdout.write(outcome.model_dump_json() + "\n")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(_Clients(Load.model_validate_json(sys.stdin.readline())).run().model_dump_json() + "\n")
+    _serve_pipe()

@@ -62,7 +62,7 @@ def store(
     as_json: JsonOption = False,
 ) -> None:
     """Store one memory."""
-    fields: dict[str, Any] = {
+    given: dict[str, Any] = {
         "metadata": _json_object(metadata, "--metadata"),
         "agent_id": agent_id,
         "session_id": session_id,
@@ -73,6 +73,7 @@ def store(
         "supersedes": supersedes,
         "dedupe": dedupe,
     }
+    fields = {name: value for name, value in given.items() if value is not None}
     said = sys.stdin.read() if text == "-" else text
     with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
         response = target.store(said, user_id=user_id, **fields)
