@@ -159,7 +159,7 @@ def test_a_body_over_the_limit_is_refused_announced_or_chunked(live: Live, http:
 
 
 def test_text_of_every_script_comes_back_as_it_went_in(http: httpx2.Client, user: str) -> None:
-    text = "שלום 👩‍👩‍👧 日本語 ‮reversed‬ ﷽ é é"
+    text = "שלום 👩‍👩‍👧 日本語 \u202ereversed\u202c ﷽ é é"
     response = http.post("/v1/memories", json={"user_id": user, "text": text})
     assert response.status_code == 201
     assert http.get("/v1/memories", params={"user_id": user}).json()["results"][0]["text"] == text

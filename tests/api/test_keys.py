@@ -102,6 +102,7 @@ def test_tenants_do_not_see_each_other(live: Live, user: str) -> None:
 def test_a_narrowed_key_reaches_one_user(live: Live, http: httpx2.Client, user: str) -> None:
     other = f"{user}-other"
     theirs = http.post("/v1/memories", json={"user_id": other, "text": "not yours"}).json()["results"][0]["id"]
+    both = {"memories": [{"user_id": user, "text": "x"}, {"user_id": other, "text": "y"}]}
     with live.http(live.key(scopes=["read", "write", "admin"], user_id=user)) as narrow:
         mine = narrow.post("/v1/memories", json={"user_id": user, "text": "mine"}).json()["results"][0]["id"]
         assert narrow.get(f"/v1/memories/{mine}").status_code == 200

@@ -1,0 +1,3 @@
+from tests.api.conftest import live, user
+
+__all__ = ["live", "user"]

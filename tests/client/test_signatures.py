@@ -1,0 +1,70 @@
+"""The brain and the two clients are called alike."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from pydantic import BaseModel
+
+from maas.brain import PersonalMemoryBrain
+from maas.client import AsyncMaasClient, MaasClient
+from maas.requests import KeyRequest, ListRequest, RecallRequest, StoreRequest, UpdateRequest
+
+# Arguments that a method takes as **fields are those of its request.
+FIELDS: dict[str, type[BaseModel]] = {
+    "store": StoreRequest,
+    "store_messages": StoreRequest,
+    "recall": RecallRequest,
+    "list": ListRequest,
+    "update": UpdateRequest,
+    "create_key": KeyRequest,
+}
+METHODS = [
+    *("store", "store_messages", "store_batch", "recall", "get", "list", "update", "delete", "history"),
+    *("erase_user", "export_user", "import_memories", "encode"),
+    *("create_key", "list_keys", "revoke_key", "reindex", "reindex_status", "ready"),
+]
+
+
+def arguments(owner: type, method: str) -> dict[str, object]:
+    """Name → default (``inspect.Parameter.empty`` if required) of everything that can be given."""
+    found: dict[str, object] = {}
+    for name, parameter in inspect.signature(getattr(owner, method)).parameters.items():
+        if name == "self":
+            continue
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            fields = FIELDS[method].model_fields
+            found |= {field: None for field in fields if field not in found}
+        else:
+            found[name] = None if parameter.default is not inspect.Parameter.empty else inspect.Parameter.empty
+    if method == "store_messages":
+        found.pop("text", None)
+    return found
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("client", [MaasClient, AsyncMaasClient])
+def test_arguments_are_the_brains(client: type, method: str) -> None:
+    assert arguments(client, method) == arguments(PersonalMemoryBrain, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_clients_are_declared_alike(method: str) -> None:
+    sync, other = (inspect.signature(getattr(client, method)) for client in (MaasClient, AsyncMaasClient))
+    assert list(sync.parameters.values()) == list(other.parameters.values())
+
+
+def test_results_are_declared_as_the_brains() -> None:
+    for method in METHODS:
+        declared = {
+            inspect.signature(getattr(owner, method)).return_annotation
+            for owner in (PersonalMemoryBrain, MaasClient)
+        }
+        assert len(declared) == 1, (method, declared)
+
+
+def test_no_public_method_of_the_clients_is_missing_from_the_brain() -> None:
+    for client, closing in ((MaasClient, "close"), (AsyncMaasClient, "close")):
+        public = {name for name, value in vars(client).items() if callable(value) and not name.startswith("_")}
+        assert public == {*METHODS, closing}
