@@ -13,41 +13,34 @@ from typing import Any, Self
 import numpy as np
 from pydantic import ValidationError
 
+from maas.administration import Administration
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import (
     FingerprintMismatchError,
     NotFoundError,
-    NotReadyError,
 )
 from maas.idempotency import Repeatable
 from maas.ids import UlidFactory
 from maas.items import Item, indexed_text, items_of
-from maas.keys import KeyRing
 from maas.recall.cursor import decode_cursor, encode_cursor
 from maas.recall.filters import parse_filters
 from maas.recall.search import Question, search
 from maas.records import (
     DEFAULT_TENANT,
-    ApiKey,
     Deleted,
     ErasureReceipt,
     History,
     ImportReport,
-    KeyList,
     Memory,
-    NewApiKey,
     Page,
     RecallResponse,
-    ReindexStatus,
     Scope,
     StoreResponse,
 )
-from maas.reindexing import Reindexer
 from maas.requests import (
     BatchRequest,
     EncodeRequest,
     Identifier,
-    KeyRequest,
     ListRequest,
     RecallRequest,
     Request,
@@ -78,7 +71,7 @@ class _Owned(Request):
     id: Identifier
 
 
-class PersonalMemoryBrain:
+class PersonalMemoryBrain(Administration):
     """Stores and recalls memories of one tenant. Safe to share between threads; use it as a context manager.
 
     Args:
@@ -330,59 +323,6 @@ class PersonalMemoryBrain:
             return vectors
         place = {text: row for row, text in enumerate(distinct)}
         return np.ascontiguousarray(vectors[[place[text] for text in texts]])
-
-    # -- administration ------------------------------------------------------------------------------------------
-
-    def create_key(self, *, idempotency_key: str | None = None, **fields: Any) -> NewApiKey:
-        """Make a key of this tenant. ``fields`` are those of :class:`KeyRequest`.
-
-        Raises:
-            InvalidInputError: names every field at fault.
-            ConflictError: the request was answered before. Its key exists, but its secret was kept nowhere.
-        """
-        request = parse(KeyRequest, fields)
-        return self._keys.create(request, Repeatable(self.tenant, idempotency_key, "create key", [request]))
-
-    def list_keys(self) -> KeyList:
-        return self._keys.list()
-
-    def revoke_key(self, key_id: str) -> ApiKey:
-        """Raises NotFoundError for a key that is not this tenant's."""
-        return self._keys.revoke(key_id)
-
-    def authenticate(self, key: str) -> ApiKey:
-        """The key's tenant, scopes and user. Raises AuthenticationError."""
-        return self._keys.authenticate(key)
-
-    def ensure_bootstrap_key(self) -> NewApiKey | None:
-        """The first admin key of a database without keys: ``settings.bootstrap_key``, else a new one."""
-        return self._keys.bootstrap(self.settings.bootstrap_key)
-
-    def reindex(self, *, on_progress: Callable[[ReindexStatus], None] | None = None) -> ReindexStatus:
-        """Re-embed what has no vector of this embedder; blocks. Recall and store go on meanwhile, and an
-        interrupted run is resumed by the next.
-
-        Raises:
-            ConflictError: a run is going on.
-        """
-        return self._reindexer.run(on_progress)
-
-    def reindex_status(self) -> ReindexStatus:
-        return self._reindexer.status()
-
-    def ready(self) -> None:
-        """Raises NotReadyError unless a text can be encoded and the database takes writes."""
-        self._store.check_writable()
-        if self._embedder.encode(["ready"]).shape != (1, self._embedder.dim):
-            raise NotReadyError("the embedder gives vectors of another shape than it declares", retry_after=1)
-
-    @property
-    def _keys(self) -> KeyRing:
-        return KeyRing(self._store, self.tenant, self._clock)
-
-    @property
-    def _reindexer(self) -> Reindexer:
-        return Reindexer(self._store, self._embedder, self._clock)
 
     # -- shared steps --------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-LEXICAL_WEIGHT = 0.6
+# Best mean@10 of 0.3 to 0.9 on LoCoMo's conversations 1 to 5 with all-MiniLM-L6-v2; 0.7 to 0.8 differ by 0.3 points.
+LEXICAL_WEIGHT = 0.7
 
 
 def dense_scores(cosines: NDArray[np.floating]) -> NDArray[np.float64]:
