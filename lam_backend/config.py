@@ -1,0 +1,52 @@
+"""The shape of a LAM encoder; a checkpoint carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+
+@dataclass(frozen=True, slots=True)
+class LAMConfig:
+    """Hyper-parameters of :class:`lam_backend.model.DeltaNet6Layer`.
+
+    ``memory="ladder"`` keeps the hierarchy across the heads of one scan a direction: head 0 forgets within a few
+    tokens, the last head after about a thousand. ``memory="pair"`` gives every head two memories, ``S_fast`` (gated
+    trace) and ``S_slow`` (gated delta rule), and so needs two scans a direction.
+    """
+
+    d_model: int = 384
+    num_heads: int = 12
+    num_layers: int = 6
+    segment_length: int = 512
+    chunk_length: int = 64
+    memory: Literal["ladder", "pair"] = "ladder"
+    levels: Literal["both", "fast", "slow"] = "both"
+    flux: bool = True
+    backward: bool = True
+    conv: bool = False
+    gate_rank: int = 0
+    """Rank of the output gate's projection; 0 is a full matrix."""
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.num_heads:
+            raise ValueError(f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}")
+        for name in ("d_model", "num_heads", "num_layers", "segment_length", "chunk_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.num_heads
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from a mapping; a name that is no field is an error that lists the fields."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"unknown config keys {unknown}; known are {sorted(known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

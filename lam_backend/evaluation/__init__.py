@@ -1,0 +1,1 @@
+"""Evaluation of LAM and its peers: ``python -m lam_backend.evaluation --help``."""

@@ -1,0 +1,54 @@
+"""The base's WordPiece tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as FastTokenizer
+
+PIECE_CHARACTERS = 20_000
+"""Longer texts are tokenised piece by piece, so that a book needs no more memory than a page."""
+
+
+def pieces(text: str) -> Iterator[tuple[int, str]]:
+    """A text cut at white space (inside a word only if a word is longer than a piece), with each piece's offset."""
+    start = 0
+    while start < len(text):
+        end = min(len(text), start + PIECE_CHARACTERS)
+        if end < len(text):
+            space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+            end = space if space > start else end
+        yield start, text[start:end]
+        start = end
+
+
+class Tokenizer:
+    """Text → token ids, with the base's own normalisation; never cuts and never pads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._fast = FastTokenizer.from_file(str(folder / "tokenizer.json"))
+        self._fast.no_truncation()
+        self._fast.no_padding()
+        self.cls_id, self.sep_id, self.pad_id = (self._special(token) for token in ("[CLS]", "[SEP]", "[PAD]"))
+
+    def _special(self, token: str) -> int:
+        found = self._fast.token_to_id(token)
+        if found is None:
+            raise ValueError(f"the tokenizer has no {token} token; expected a BERT tokenizer")
+        return int(found)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text without [CLS] and [SEP]."""
+        if all(len(text) <= PIECE_CHARACTERS for text in texts):
+            return [encoded.ids for encoded in self._fast.encode_batch(list(texts), add_special_tokens=False)]
+        return [[i for _, piece in pieces(text) for i in self.ids_and_offsets(piece)[0]] for text in texts]
+
+    def ids_and_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of one text without specials, and each token's character range in it."""
+        encoded = self._fast.encode(text, add_special_tokens=False)
+        return encoded.ids, encoded.offsets
+
+    def wrapped(self, ids: Sequence[int]) -> list[int]:
+        """[CLS] ids [SEP]."""
+        return [self.cls_id, *ids, self.sep_id]

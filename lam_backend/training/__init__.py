@@ -1,0 +1,1 @@
+"""Training of LAM as resumable commands: ``python -m lam_backend.training --help``."""

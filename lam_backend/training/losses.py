@@ -1,0 +1,28 @@
+"""Losses of distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def relative_hidden_mse(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Σ over layers of ‖s − t‖² / ‖t‖² over real tokens; hidden states (B, T, D), mask (B, T)."""
+    keep = mask[..., None].to(student[0].dtype)
+    terms = [((s - t) * keep).square().sum() / (t * keep).square().sum() for s, t in zip(student, teacher, strict=True)]
+    return torch.stack(terms).sum()
+
+
+def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean 1 − cos of unit vectors (B, D)."""
+    return (1.0 - (student * teacher).sum(-1)).mean()
+
+
+def similarity_mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the two in-batch cosine matrices, the diagonals left out."""
+    count = student.shape[0]
+    if count < 2:
+        return student.new_zeros(())
+    return (student @ student.T - teacher @ teacher.T).square().sum() / (count * (count - 1))
