@@ -190,7 +190,8 @@ class BatchingEmbedder:
         for _ in range(len(self._jobs)):
             job = self._jobs[0]
             rows: list[int] = []
-            for row in job.order[job.taken :]:
+            for position in range(job.taken, len(job.order)):
+                row = job.order[position]
                 padded = max(longest, job.tokens[row])
                 own_share = job.tokens[row] * (len(rows) + 1) <= share
                 if (count and padded * (count + 1) > self._batch_tokens) or (rows and not own_share):
