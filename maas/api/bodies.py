@@ -47,7 +47,7 @@ def json_lines(stream: IO[bytes], max_line_bytes: int) -> Iterator[dict[str, Any
     """The objects of a JSONL stream, one a line; blank lines are skipped.
 
     Raises:
-        MalformedRequestError: a line that is no JSON object; the error names ``lines.<number>``, counted from 0 as in a list.
+        MalformedRequestError: a line that is no JSON object, named ``lines.<number>`` and counted from 0.
         PayloadTooLargeError: a line longer than ``max_line_bytes``.
     """
     for number, line in enumerate(iter(lambda: stream.readline(max_line_bytes + 1), b"")):

@@ -139,10 +139,8 @@ def worker_app() -> FastAPI:
     """The application inside a worker process, with the settings its parent started with."""
     sections: dict[str, Any] = json.loads(os.environ[WORKER_SETTINGS])
     # Constructed, not read: files and variables were read and merged by the parent.
-    validated = {
-        name: TypeAdapter[Any](Settings.__annotations__[name]).validate_python(value)
-        for name, value in sections.items()
-    }
+    kinds: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
+    validated = {name: TypeAdapter(kinds[name]).validate_python(value) for name, value in sections.items()}
     settings = Settings.model_construct(**validated)
     configure_logs(settings.log)
 

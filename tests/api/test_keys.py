@@ -108,11 +108,7 @@ def test_a_narrowed_key_reaches_one_user(live: Live, http: httpx2.Client, user: 
         assert narrow.get(f"/v1/memories/{mine}").status_code == 200
         for method, path, body in [
             ("POST", "/v1/memories", {"user_id": other, "text": "x"}),
-            (
-                "POST",
-                "/v1/memories/batch",
-                {"memories": [{"user_id": user, "text": "x"}, {"user_id": other, "text": "y"}]},
-            ),
+            ("POST", "/v1/memories/batch", both),
             ("POST", "/v1/recall", {"user_id": other, "query": "x"}),
             ("GET", f"/v1/memories?user_id={other}", None),
             ("GET", f"/v1/memories/{theirs}?user_id={other}", None),

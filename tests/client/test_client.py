@@ -59,7 +59,9 @@ def test_a_life_of_a_memory(client: MaasClient, user: str) -> None:
 
 
 def test_messages_batches_and_pages(client: MaasClient, user: str) -> None:
-    client.store_messages([{"role": "user", "content": "first"}, {"role": "assistant", "content": "second"}], user_id=user)
+    client.store_messages(
+        [{"role": "user", "content": "first"}, {"role": "assistant", "content": "second"}], user_id=user
+    )
     client.store_batch([{"user_id": user, "text": "third"}, StoreRequest(user_id=user, text="fourth")])
     texts, cursor = [], None
     while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import httpx2
@@ -167,7 +167,7 @@ def test_a_code_of_a_newer_server_is_still_an_error() -> None:
 
 def test_a_stream_cut_off_is_an_error() -> None:
     class Cut(httpx2.SyncByteStream):
-        def __iter__(self):  # type: ignore[no-untyped-def]
+        def __iter__(self) -> Iterator[bytes]:
             yield b'{"maas_export": 1}\n'
             raise httpx2.RemoteProtocolError("cut off")
 

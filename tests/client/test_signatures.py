@@ -58,8 +58,7 @@ def test_both_clients_are_declared_alike(method: str) -> None:
 def test_results_are_declared_as_the_brains() -> None:
     for method in METHODS:
         declared = {
-            inspect.signature(getattr(owner, method)).return_annotation
-            for owner in (PersonalMemoryBrain, MaasClient)
+            inspect.signature(getattr(owner, method)).return_annotation for owner in (PersonalMemoryBrain, MaasClient)
         }
         assert len(declared) == 1, (method, declared)
 
