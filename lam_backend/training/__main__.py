@@ -1,4 +1,4 @@
-"""``python -m lam_backend.training {distill,long,finetune} --data DATA --out RUN``."""
+"""Train LAM in stages; each is resumable: give the same arguments again and it continues."""
 
 from __future__ import annotations
 
@@ -6,43 +6,73 @@ import argparse
 import os
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lam_backend.config import LAMConfig
+from lam_backend.training.curves import plot_curves
 from lam_backend.training.distill import DistillPlan, distill
+from lam_backend.training.finetune import FinetunePlan, finetune
+from lam_backend.training.long import LongPlan, train_long
+from lam_backend.training.loop import Pace
+
+PLANS: dict[str, tuple[type[Any], str]] = {
+    "distill": (DistillPlan, "stage 1: learn the teacher's states, vectors and similarities"),
+    "long": (LongPlan, "stage 2: texts of several segments with carried and foreign memories"),
+    "finetune": (FinetunePlan, "stage 3: STS-B, a stronger teacher's similarities, contrast"),
+}
+SHAPE = {"memory": ("ladder", "pair"), "levels": ("both", "fast", "slow")}
+SWITCHES = ("flux", "backward", "conv")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    """Run one stage; exits 2 on unusable arguments, 1 when data or checkpoints do not fit."""
+    parser = build_parser()
+    chosen = parser.parse_args(argv)
+    torch.set_num_threads(chosen.threads)
+    plan_type = PLANS[chosen.stage][0]
+    plan = plan_type(**{field.name: getattr(chosen, field.name) for field in fields(plan_type)})
+    pace = Pace(save_every=chosen.save_every, dev_every=chosen.dev_every)
+    try:
+        if chosen.stage == "distill":
+            names = (*SHAPE, "gate_rank", *SWITCHES)
+            config = LAMConfig(**{name: getattr(chosen, name) for name in names})
+            distill(chosen.data, chosen.out, plan, config, base=chosen.base, start=chosen.start, pace=pace)
+        elif chosen.stage == "long":
+            train_long(chosen.data, chosen.out, plan, chosen.start, base=chosen.base, pace=pace)
+        else:
+            finetune(chosen.data, chosen.out, plan, chosen.start, base=chosen.base, stronger=chosen.stronger, pace=pace)
+        plot_curves(chosen.out)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lam_backend.training", description=__doc__)
     stages = parser.add_subparsers(dest="stage", required=True)
-    stage = stages.add_parser("distill", help="stage 1: learn the teacher's states, vectors and similarities")
-    stage.add_argument("--data", type=Path, required=True, help="folder that holds train/ and eval/")
-    stage.add_argument("--out", type=Path, required=True, help="folder of the run; an unfinished run continues")
-    stage.add_argument("--start", type=Path, help="checkpoint to begin from (default: the base's weights)")
-    stage.add_argument("--base", type=Path, help="base model folder (default: the packaged all-MiniLM-L6-v2)")
-    stage.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
-    for field in fields(DistillPlan):
-        stage.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
-    shape = stage.add_argument_group("form of the model")
-    shape.add_argument("--memory", choices=("ladder", "pair"), default="ladder")
-    shape.add_argument("--levels", choices=("both", "fast", "slow"), default="both")
-    shape.add_argument("--gate-rank", type=int, default=0)
-    for switch in ("flux", "backward", "conv"):
-        default = getattr(LAMConfig(), switch)
-        shape.add_argument(f"--{switch}", action=argparse.BooleanOptionalAction, default=default)
-    chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    plan = DistillPlan(**{field.name: getattr(chosen, field.name) for field in fields(DistillPlan)})
-    config = LAMConfig(
-        memory=chosen.memory,
-        levels=chosen.levels,
-        gate_rank=chosen.gate_rank,
-        flux=chosen.flux,
-        backward=chosen.backward,
-        conv=chosen.conv,
-    )
-    distill(chosen.data, chosen.out, plan, config, base=chosen.base, start=chosen.start)
+    for name, (plan, text) in PLANS.items():
+        stage = stages.add_parser(name, help=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        stage.add_argument("--data", type=Path, required=True, help="folder that holds train/ and eval/")
+        stage.add_argument("--out", type=Path, required=True, help="folder of the run")
+        stage.add_argument("--base", type=Path, help="base model folder; none: the packaged all-MiniLM-L6-v2")
+        stage.add_argument("--start", type=Path, required=name != "distill", help="checkpoint to begin from")
+        stage.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+        stage.add_argument("--save-every", type=float, default=Pace().save_every, help="seconds between saves")
+        stage.add_argument("--dev-every", type=int, default=Pace().dev_every, help="steps between looks at dev")
+        for field in fields(plan):
+            flag = f"--{field.name.replace('_', '-')}"
+            stage.add_argument(flag, type=type(field.default), default=field.default, help=" ")
+        if name == "distill":
+            for key, values in SHAPE.items():
+                stage.add_argument(f"--{key}", choices=values, default=values[0], help="form of the model")
+            stage.add_argument("--gate-rank", type=int, default=0, help="rank of the output gate; 0: full")
+            for switch in SWITCHES:
+                default = getattr(LAMConfig(), switch)
+                stage.add_argument(f"--{switch}", action=argparse.BooleanOptionalAction, default=default, help=" ")
+        if name == "finetune":
+            stage.add_argument("--stronger", type=Path, help="folder of all-mpnet-base-v2")
+    return parser
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from lam_backend.text_file import lines
 
 _NOT_ALNUM = re.compile(r"[^a-z0-9]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_CLAUSE_END = re.compile(r"[.!?:;][^\w\s]*\s+|\n+")
 
 
 def sentences(text: str) -> list[str]:
@@ -24,7 +25,7 @@ def normal_form(text: str) -> str:
 
 
 class Blocklist:
-    """SHA-1 of normal forms; a text is blocked when it, or any of its sentences, is listed."""
+    """SHA-1 of normal forms; a text is blocked when it, or any of its sentences or clauses, is listed."""
 
     def __init__(self, digests: Iterable[str]) -> None:
         self._digests = frozenset(digests)
@@ -45,7 +46,7 @@ class Blocklist:
         return len(self._digests)
 
     def blocks(self, text: str) -> bool:
-        return any(self._listed(part) for part in [text, *sentences(text)])
+        return any(self._listed(part) for part in {text, *sentences(text), *_CLAUSE_END.split(text)})
 
     def _listed(self, text: str) -> bool:
         return hashlib.sha1(normal_form(text).encode(), usedforsecurity=False).hexdigest() in self._digests

@@ -26,3 +26,21 @@ def similarity_mse(student: Tensor, teacher: Tensor) -> Tensor:
     if count < 2:
         return student.new_zeros(())
     return (student @ student.T - teacher @ teacher.T).square().sum() / (count * (count - 1))
+
+
+def cosent(similarity: Tensor, score: Tensor, scale: float = 20.0) -> Tensor:
+    """log(1 + Σ exp(scale·(s_i − s_j))) over pairs whose gold scores say i < j; both (n,).
+
+    CoSENT (Su, 2022): it asks for the order of the gold scores, not for their values.
+    """
+    difference = scale * (similarity[:, None] - similarity[None, :])
+    wrong = difference.masked_fill(score[:, None] >= score[None, :], float("-inf")).flatten()
+    return torch.logsumexp(torch.cat((difference.new_zeros(1), wrong)), dim=0)
+
+
+def info_nce(left: Tensor, right: Tensor, temperature: float = 0.05) -> Tensor:
+    """In-batch contrast of unit vectors (B, D) whose rows belong together, both ways."""
+    logits = left @ right.T / temperature
+    target = torch.arange(len(left))
+    forward = torch.nn.functional.cross_entropy(logits, target)
+    return 0.5 * (forward + torch.nn.functional.cross_entropy(logits.T, target))

@@ -16,7 +16,10 @@ class Teacher:
 
     def __init__(self, folder: Path) -> None:
         from transformers import BertModel
+        from transformers.utils import logging
 
+        logging.set_verbosity_error()  # else it reports that the pooler, which is not loaded, is not loaded
+        logging.disable_progress_bar()
         self.bert = BertModel.from_pretrained(str(folder), add_pooling_layer=False).eval().requires_grad_(False)
 
     @torch.no_grad()

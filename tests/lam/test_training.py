@@ -1,0 +1,228 @@
+"""Training through its public doors, on a miniature of the data folder."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lam_backend.checkpoint import load_checkpoint, save_checkpoint
+from lam_backend.model import DeltaNet6Layer
+from lam_backend.tokenizer import Tokenizer
+from lam_backend.training import sources
+from lam_backend.training.__main__ import main
+from lam_backend.training.blocklist import Blocklist, normal_form
+from lam_backend.training.curves import plot_curves
+from lam_backend.training.distill import DistillPlan, distill
+from lam_backend.training.finetune import FinetunePlan, finetune
+from lam_backend.training.long import LongPlan, train_long
+from lam_backend.training.loop import Pace
+from lam_backend.training.losses import cosent
+from lam_backend.training.pool import batches, load_pool
+from tests.lam.conftest import TINY, WORDS, write_base
+
+BLOCKED = "The cat sat on the mat."
+PLAN = DistillPlan(tokens=6_000, pool_tokens=4_000, batch_tokens=256)
+
+
+def sentence(rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=rng.randint(6, 14))) + "."
+
+
+def write_lines(path: Path, rows: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = "\n".join(rows) + "\n"
+    if path.suffix == ".gz":
+        with gzip.open(path, "wt", encoding="utf-8") as file:
+            file.write(content)
+    else:
+        path.write_text(content, encoding="utf-8")
+
+
+def write_data(root: Path) -> Path:
+    """Every source in miniature, each with the blocked sentence in it."""
+    rng = random.Random(0)
+    train, evaluation = root / "train", root / "eval"
+
+    def some(count: int) -> list[str]:
+        return [BLOCKED, *(sentence(rng) for _ in range(count))]
+
+    def paragraph() -> str:
+        return " ".join(some(3)) + "\n" + " ".join(some(3))
+
+    def tsv(heading: str, *columns: list[str]) -> list[str]:
+        return [heading, *("\t".join(row) for row in zip(*columns, strict=True))]
+
+    articles = [json.dumps({"title": "T", "text": paragraph(), "gap_ratio": 0.0}) for _ in range(20)]
+    write_lines(train / "wikipedia_en_sample" / "articles.jsonl.gz", articles)
+    write_lines(train / "wikinews_en" / "articles.jsonl.gz", articles)
+    write_lines(train / "books_sample" / "paragraphs.jsonl.gz", [json.dumps({"text": t}) for t in some(60)])
+    jargon = [json.dumps({"src": "foldoc", "text": t}) for t in some(20)]
+    write_lines(train / "foldoc_jargon" / "paragraphs.jsonl.gz", jargon)
+    for part in ("train", "dev", "test"):
+        dialogues = [json.dumps({"turns": [f"U: {t}" for t in some(6)]}) for _ in range(5)]
+        write_lines(train / "sgd_dialogues" / f"{part}.jsonl.gz", dialogues)
+    talks = [json.dumps({"turns": some(12)}) for _ in range(20)]
+    write_lines(train / "topical_chat" / "conversations.jsonl.gz", talks)
+    write_lines(train / "medquad" / "qa.tsv.gz", tsv("question\tanswer", some(20), some(20)))
+    write_lines(train / "open_trivia_qa" / "qa.tsv.gz", tsv("question\tanswer", some(20), some(20)))
+    glosses = tsv("pos\twords\tdefinition\texamples", ["n"] * 21, some(20), some(20), some(20))
+    write_lines(train / "wordnet31" / "glosses.tsv.gz", glosses)
+    for part in ("dev", "test"):
+        rows = tsv("label\tpremise\thypothesis", ["entailment"] * 21, some(20), some(20))
+        write_lines(train / "snli_devtest" / f"{part}.tsv.gz", rows)
+    for name in ("clinc150/train.tsv.gz", "clinc150/val.tsv", "clinc150/test.tsv", "banking77/train.tsv.gz"):
+        write_lines(train / name, tsv("text\tintent", some(20), ["i"] * 21))
+    write_lines(train / "banking77" / "test.tsv", tsv("text\tintent", some(20), ["i"] * 21))
+    claims = [json.dumps({"claim": t, "evidences": [{"evidence": sentence(rng)}]}) for t in some(10)]
+    write_lines(train / "climate_fever" / "claims.jsonl.gz", claims)
+    write_lines(train / "wikisplit_ppdb" / "wikisplit.tsv.gz", tsv("orig\tsplit", some(20), some(20)))
+    digest = hashlib.sha1(normal_form(BLOCKED).encode(), usedforsecurity=False).hexdigest()
+    write_lines(evaluation / "blocklist_sha1.txt.gz", [digest])
+    scored = tsv("score\tsentence1\tsentence2", [f"{i % 6}.0" for i in range(41)], some(40), some(40))
+    write_lines(evaluation / "stsb" / "en_dev.tsv", scored)
+    write_lines(evaluation / "stsb" / "en_train.tsv.gz", scored)
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_nothing_blocked_is_trained_on(data: Path, base: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(base)
+    pool = load_pool(data, tmp_path, tokenizer, tokens=8_000, seed=0)
+    blocked = str(tokenizer.ids([BLOCKED])[0]).strip("[]")
+    assert len(pool) > 50
+    assert not any(blocked in str(pool[index].tolist()) for index in range(len(pool)))
+    again = load_pool(data, tmp_path / "elsewhere", tokenizer, tokens=8_000, seed=0)
+    np.testing.assert_array_equal(pool.ids, again.ids)
+
+
+def test_a_blocked_sentence_is_found_inside_a_paragraph_and_in_another_spelling() -> None:
+    blocklist = Blocklist([hashlib.sha1(b"the cat sat on the mat", usedforsecurity=False).hexdigest()])
+    assert blocklist.blocks("THE cat sat -- on the mat!")
+    assert blocklist.blocks("A dog ran. The cat sat on the mat. It slept.")
+    assert not blocklist.blocks("The cat sat on the rug.")
+    assert list(blocklist.allowed(["the cat sat on the mat", "a dog"])) == ["a dog"]
+    assert blocklist.dropped == 1
+
+
+def test_only_listed_sources_are_read(data: Path) -> None:
+    with pytest.raises(KeyError):
+        sources.read(data, "locomo")
+    with pytest.raises(FileNotFoundError, match="--data names the folder"):
+        sources.read(data / "nowhere", "medquad")
+    with pytest.raises(FileNotFoundError, match="evaluation sentences could be trained on"):
+        Blocklist.read(data / "nowhere.gz")
+
+
+def test_batches_are_a_pure_function_of_seed_and_number(data: Path, base: Path, tmp_path: Path) -> None:
+    pool = load_pool(data, tmp_path, Tokenizer(base), tokens=8_000, seed=0)
+    whole = list(islice(batches(pool, batch_tokens=256, seed=3), 40))
+    assert list(islice(batches(pool, batch_tokens=256, seed=3, first=17), 23)) == whole[17:]
+    lengths = pool.lengths
+    for batch in whole:
+        assert len(batch) == 1 or len(batch) * max(lengths[batch]) <= 256
+
+
+def run_distillation(data: Path, out: Path, base: Path) -> None:
+    torch.set_num_threads(1)
+    distill(data, out, PLAN, TINY, base=base, pace=Pace(save_every=0.0, dev_every=5))
+
+
+def test_a_killed_run_continues_identically(data: Path, base: Path, tmp_path: Path) -> None:
+    run_distillation(data, tmp_path / "whole", base)
+    killed = tmp_path / "killed"
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=run_distillation, args=(data, killed, base))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (killed / "optimizer.safetensors").is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    done_before = len((killed / "log.jsonl").read_text().splitlines())
+    run_distillation(data, killed, base)
+    whole, resumed = (load_checkpoint(tmp_path / name).tensors for name in ("whole", "killed"))
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+    logs = [
+        [{k: v for k, v in json.loads(line).items() if k != "time"} for line in path.read_text().splitlines()]
+        for path in (tmp_path / "whole" / "log.jsonl", killed / "log.jsonl")
+    ]
+    assert logs[0] == logs[1]
+    assert 0 < done_before < len(logs[0])
+
+
+def test_distillation_comes_nearer_to_the_teacher_and_draws_its_curves(data: Path, base: Path, tmp_path: Path) -> None:
+    run_distillation(data, tmp_path / "run", base)
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert np.mean([r["cosine"] for r in records[-4:]]) < 0.8 * records[0]["cosine"]
+    assert records[-1]["tokens"] >= PLAN.tokens
+    assert any("dev_pearson" in record for record in records)
+    assert plot_curves(tmp_path / "run").stat().st_size > 5_000
+
+
+def test_other_arguments_are_refused_for_a_run_that_exists(data: Path, base: Path, tmp_path: Path) -> None:
+    run_distillation(data, tmp_path / "run", base)
+    with pytest.raises(ValueError, match="seed=0, asked for 1"):
+        distill(data, tmp_path / "run", DistillPlan(**{**PLAN_FIELDS, "seed": 1}), TINY, base=base)
+
+
+PLAN_FIELDS = {name: getattr(PLAN, name) for name in PLAN.__dataclass_fields__}
+
+
+@pytest.fixture(scope="module")
+def start(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = DeltaNet6Layer.untrained(base, TINY)
+    file = tmp_path_factory.mktemp("start") / "model.safetensors"
+    save_checkpoint(file, model.trained_state(), TINY, "start")
+    return file
+
+
+def test_the_long_stage_reads_several_segments(data: Path, base: Path, start: Path, tmp_path: Path) -> None:
+    plan = LongPlan(tokens=3_000, longest=128, texts=10, foreign_memory=0.5)
+    train_long(data, tmp_path / "long", plan, start, base=base, pace=Pace(dev_every=5))
+    before, after = load_checkpoint(start).tensors, load_checkpoint(tmp_path / "long").tensors
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    records = [json.loads(line) for line in (tmp_path / "long" / "log.jsonl").read_text().splitlines()]
+    assert max(b["tokens"] - a["tokens"] for a, b in pairwise(records)) > 2 * TINY.segment_length
+
+
+def test_fine_tuning_learns_the_order_of_sts(data: Path, base: Path, start: Path, tmp_path: Path) -> None:
+    plan = FinetunePlan(tokens=12_000, sts_share=0.8, peak_lr=1e-3, anchor_weight=0.1, pair_count=200)
+    finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=10))
+    records = [json.loads(line) for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
+    sts = [record["sts"] for record in records if "sts" in record]
+    assert np.mean(sts[-5:]) < np.mean(sts[:5])
+    assert any("pair" in record for record in records)
+
+
+def test_cosent_is_zero_only_for_the_right_order() -> None:
+    score = torch.tensor([0.0, 0.5, 1.0])
+    right, wrong = torch.tensor([-0.9, 0.0, 0.9]), torch.tensor([0.9, 0.0, -0.9])
+    assert cosent(right, score) < 1e-6 < cosent(wrong, score)
+    assert cosent(right, torch.ones(3)) == 0
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = write_base(tmp_path / "base")
+    arguments = ["long", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--start", str(tmp_path / "none")]
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--base", str(base), "--threads", "1"])
+    assert stopped.value.code == 1
+    assert "no checkpoint at" in capsys.readouterr().err
