@@ -80,7 +80,8 @@ def distill(
     torch.manual_seed(plan.seed)
     model = DeltaNet6Layer(base, start, config) if start else DeltaNet6Layer.untrained(base, config)
     teacher = Teacher(model.base_path)
-    pool = load_pool(data, out.parent / "cache", model.tokenizer, tokens=plan.pool_tokens, seed=plan.seed)
+    cache, longest = out.parent / "cache", config.segment_length
+    pool = load_pool(data, cache, model.tokenizer, tokens=plan.pool_tokens, longest=longest, seed=plan.seed)
     if start is None:
         sample = next(batches(pool, batch_tokens=16384, seed=plan.seed + 1))
         calibrate(model, teacher, *to_tensors(model, pool, sample))

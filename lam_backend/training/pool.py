@@ -32,7 +32,6 @@ SHARES: Mapping[str, float] = {
     "wikisplit_ppdb": 0.02,
 }
 """Share of each source in the pool's tokens."""
-MAX_TOKENS = 512
 _FORMAT = 1
 
 
@@ -54,15 +53,22 @@ class Pool:
         return np.diff(self.starts)
 
 
-def load_pool(data: Path, cache: Path, tokenizer: Tokenizer, *, tokens: int, seed: int) -> Pool:
-    """About ``tokens`` tokens in the shares of ``SHARES``; the same arguments give the same pool."""
-    request = {"format": _FORMAT, "shares": dict(SHARES), "tokens": tokens, "seed": seed, "data": str(data.resolve())}
+def load_pool(data: Path, cache: Path, tokenizer: Tokenizer, *, tokens: int, longest: int, seed: int) -> Pool:
+    """About ``tokens`` tokens in the shares of ``SHARES``, each text cut at ``longest``; a function of its arguments."""
+    request = {
+        "format": _FORMAT,
+        "shares": dict(SHARES),
+        "tokens": tokens,
+        "longest": longest,
+        "seed": seed,
+        "data": str(data.resolve()),
+    }
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
     file = cache / f"pool-{digest}.npz"
     if file.is_file():
         with np.load(file, allow_pickle=False) as held:
             return Pool(held["ids"], held["starts"])
-    pool = _sample(data, tokenizer, tokens, seed)
+    pool = _sample(data, tokenizer, tokens, longest, seed)
     cache.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial.npz")
     np.savez(partial, ids=pool.ids, starts=pool.starts)
@@ -70,7 +76,7 @@ def load_pool(data: Path, cache: Path, tokenizer: Tokenizer, *, tokens: int, see
     return pool
 
 
-def _sample(data: Path, tokenizer: Tokenizer, tokens: int, seed: int) -> Pool:
+def _sample(data: Path, tokenizer: Tokenizer, tokens: int, longest: int, seed: int) -> Pool:
     blocklist = Blocklist.read(data / "eval" / "blocklist_sha1.txt.gz")
     chosen: list[NDArray[np.uint16]] = []
     for index, (name, share) in enumerate(SHARES.items()):
@@ -81,7 +87,7 @@ def _sample(data: Path, tokenizer: Tokenizer, tokens: int, seed: int) -> Pool:
             spans = [_span(texts[i], rng) for i in order[start : start + 2048]]
             for ids in tokenizer.ids(list(blocklist.allowed(spans))):
                 if len(ids) >= 3:
-                    chosen.append(np.array(tokenizer.wrapped(ids[: MAX_TOKENS - 2]), dtype=np.uint16))
+                    chosen.append(np.array(tokenizer.wrapped(ids[: longest - 2]), dtype=np.uint16))
                     budget -= len(chosen[-1])
             if budget <= 0:
                 break

@@ -103,11 +103,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_nothing_blocked_is_trained_on(data: Path, base: Path, tmp_path: Path) -> None:
     tokenizer = Tokenizer(base)
-    pool = load_pool(data, tmp_path, tokenizer, tokens=8_000, seed=0)
+    pool = load_pool(data, tmp_path, tokenizer, tokens=8_000, longest=32, seed=0)
     blocked = str(tokenizer.ids([BLOCKED])[0]).strip("[]")
     assert len(pool) > 50
     assert not any(blocked in str(pool[index].tolist()) for index in range(len(pool)))
-    again = load_pool(data, tmp_path / "elsewhere", tokenizer, tokens=8_000, seed=0)
+    again = load_pool(data, tmp_path / "elsewhere", tokenizer, tokens=8_000, longest=32, seed=0)
     np.testing.assert_array_equal(pool.ids, again.ids)
 
 
@@ -130,7 +130,7 @@ def test_only_listed_sources_are_read(data: Path) -> None:
 
 
 def test_batches_are_a_pure_function_of_seed_and_number(data: Path, base: Path, tmp_path: Path) -> None:
-    pool = load_pool(data, tmp_path, Tokenizer(base), tokens=8_000, seed=0)
+    pool = load_pool(data, tmp_path, Tokenizer(base), tokens=8_000, longest=32, seed=0)
     whole = list(islice(batches(pool, batch_tokens=256, seed=3), 40))
     assert list(islice(batches(pool, batch_tokens=256, seed=3, first=17), 23)) == whole[17:]
     lengths = pool.lengths
