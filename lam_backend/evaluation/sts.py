@@ -24,15 +24,15 @@ class Pairs:
     score: NDArray[np.float64]
 
 
-def read_pairs(path: Path) -> Pairs:
-    """Rows ``score<TAB>sentence1<TAB>sentence2``, plain or gzipped.
+def read_pairs(path: Path, first_column: int = 0) -> Pairs:
+    """Rows ``score<TAB>sentence1<TAB>sentence2``, plain or gzipped, the score in ``first_column``.
 
     Raises:
         ValueError: a row of another shape, with its number.
     """
     first, second, score = [], [], []
     for number, row in enumerate(lines(path), 1):
-        fields = row.split("\t")
+        fields = row.split("\t")[first_column:]
         if len(fields) < 3:
             raise ValueError(f"{path}:{number} has {len(fields)} fields; expected score, sentence1, sentence2")
         try:
