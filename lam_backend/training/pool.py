@@ -54,7 +54,7 @@ class Pool:
 
 
 def load_pool(data: Path, cache: Path, tokenizer: Tokenizer, *, tokens: int, longest: int, seed: int) -> Pool:
-    """About ``tokens`` tokens in the shares of ``SHARES``, each text cut at ``longest``; a function of its arguments."""
+    """About ``tokens`` tokens in the shares of ``SHARES``, texts cut at ``longest``; a function of its arguments."""
     request = {
         "format": _FORMAT,
         "shares": dict(SHARES),
