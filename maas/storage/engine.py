@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from maas.errors import ConfigError, MaasError, StorageError, UnavailableError
 from maas.settings import Settings
@@ -41,12 +41,32 @@ def make_engines(settings: Settings) -> tuple[Engine, Engine]:
         (folder / ".writable").unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"the data folder {folder} cannot be written: {error.strerror}; set data_dir") from None
-    reader = _engine(str(url.database), settings, "BEGIN", size=READERS, overflow=READERS_AT_PEAK)
-    writer = _engine(str(url.database), settings, "BEGIN IMMEDIATE", size=1, overflow=0)
+    reader = _engine(str(url.database), settings, size=READERS, overflow=READERS_AT_PEAK)
+    writer = _engine(str(url.database), settings, size=1, overflow=0)
     return reader, writer
 
 
-def _engine(path: str, settings: Settings, begin: str, *, size: int, overflow: int) -> Engine:
+@contextmanager
+def transaction(engine: Engine, begin: Literal["BEGIN", "BEGIN IMMEDIATE"]) -> Iterator[Connection]:
+    """A connection on one snapshot, committed when the block ends well. IMMEDIATE takes the writer's lock at once.
+
+    The transaction is the driver's own: statements of SQLAlchemy and of the driver run inside it alike.
+    """
+    with engine.connect() as connection:
+        driver = driver_of(connection)
+        driver.execute(begin)
+        try:
+            yield connection
+            driver.commit()
+        finally:
+            driver.rollback()
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.dbapi_connection)
+
+
+def _engine(path: str, settings: Settings, *, size: int, overflow: int) -> Engine:
     timeout = settings.storage.busy_timeout_ms
     engine = create_engine(
         f"sqlite:///{path}",
@@ -56,7 +76,7 @@ def _engine(path: str, settings: Settings, begin: str, *, size: int, overflow: i
         pool_timeout=max(1.0, timeout / 1000),
     )
 
-    # The sqlite3 module would begin transactions late and commit before DDL; we say BEGIN ourselves.
+    # The sqlite3 module would begin transactions late and commit before DDL; transaction() says BEGIN itself.
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None
@@ -77,10 +97,6 @@ def _engine(path: str, settings: Settings, begin: str, *, size: int, overflow: i
         connection.create_function("casefold", 1, _casefold, deterministic=True)
         connection.create_function("json_at", 2, _json_at, deterministic=True)
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
     return engine
 
 
@@ -91,16 +107,14 @@ def storage_errors() -> Iterator[None]:
         yield
     except MaasError:
         raise
-    except OperationalError as error:
-        reason = str(error.orig)
-        if "locked" in reason or "busy" in reason:
+    except (DBAPIError, sqlite3.Error) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(reason, sqlite3.OperationalError) and ("locked" in str(reason) or "busy" in str(reason)):
             raise UnavailableError(
                 "another process kept the database locked for longer than storage.busy_timeout_ms; try again",
                 retry_after=1,
             ) from error
         raise StorageError(f"the database refused: {reason}; nothing was written") from error
-    except DBAPIError as error:
-        raise StorageError(f"the database refused: {error.orig}; nothing was written") from error
 
 
 def _casefold(value: Any) -> Any:

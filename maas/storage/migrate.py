@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import Connection
 
 from maas.errors import ConfigError
+from maas.storage.engine import transaction
 from maas.storage.tables import SCHEMA_REVISION
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -17,7 +18,7 @@ def upgrade(engine: Engine) -> bool:
     """Migrate under the writer's lock, all or nothing.
 
     Args:
-        engine: a writing engine, whose transactions begin with the lock.
+        engine: of the database.
 
     Returns:
         True if anything had to be done.
@@ -25,7 +26,7 @@ def upgrade(engine: Engine) -> bool:
     Raises:
         ConfigError: the database is newer than this program, or the migrations are not beside the package.
     """
-    with engine.begin() as connection:
+    with transaction(engine, "BEGIN IMMEDIATE") as connection, connection.begin():
         current = schema_revision(connection)
         if current == SCHEMA_REVISION:
             return False

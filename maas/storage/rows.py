@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
@@ -13,9 +13,27 @@ from maas.storage.tables import memories
 MEMORY_COLUMNS = tuple(memories.c[name] for name in Memory.model_fields)
 
 
+class UserRow(NamedTuple):
+    """A row of ``users``, columns in the table's order."""
+
+    number: int
+    tenant_id: str
+    user_id: str
+    tag: str
+    revision: int
+    reset_revision: int
+    memories: int
+    terms: int
+
+
+class SpaceRow(NamedTuple):
+    space: int
+    dim: int
+
+
 def to_memory(row: Sequence[Any]) -> Memory:
-    """A row that starts with MEMORY_COLUMNS; it was validated when it came in, so it is not again."""
-    return Memory.model_construct(_fields_set=None, **dict(zip(Memory.model_fields, row, strict=False)))
+    """A row that starts with MEMORY_COLUMNS."""
+    return Memory.model_validate(dict(zip(Memory.model_fields, row, strict=False)))
 
 
 def memory_values(memory: Memory) -> dict[str, Any]:
@@ -23,7 +41,7 @@ def memory_values(memory: Memory) -> dict[str, Any]:
 
 
 def to_entry(row: Row[Any]) -> HistoryEntry:
-    return HistoryEntry.model_construct(**{name: getattr(row, name) for name in HistoryEntry.model_fields})
+    return HistoryEntry.model_validate(row._asdict())
 
 
 def to_api_key(row: Row[Any]) -> ApiKey:

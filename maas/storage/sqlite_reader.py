@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.engine import Connection
 
 from maas.embedders.protocol import Vectors
@@ -19,10 +19,12 @@ from maas.recall.lexical import bm25
 from maas.records import HistoryEntry, Memory, Scope
 from maas.storage import statements
 from maas.storage.cache import ByteBoundedCache
+from maas.storage.engine import driver_of
 from maas.storage.length_table import LengthTable
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, Where
-from maas.storage.rows import MEMORY_COLUMNS, to_entry, to_memory
+from maas.storage.rows import MEMORY_COLUMNS, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sqlite_admin import AdminQueries
+from maas.storage.statements import owner
 from maas.storage.tables import (
     idempotency_keys,
     memories,
@@ -35,7 +37,6 @@ from maas.storage.tables import (
 from maas.storage.vector_index import VectorIndex
 from maas.storage.where import live, narrowed, owned
 
-_IN_CHUNK = 500
 _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -60,6 +61,7 @@ class SqliteReader(AdminQueries):
 
     def __init__(self, connection: Connection, caches: Caches) -> None:
         self._connection = connection
+        self._driver = driver_of(connection)
         self._caches = caches
         self._known: dict[Any, Any] = {}
 
@@ -72,37 +74,27 @@ class SqliteReader(AdminQueries):
         return [row.user_id for row in sorted(rows, key=lambda row: (row.tag != tag, row.user_id))]
 
     def get(self, scope: Scope, memory_id: str) -> Memory | None:
-        row = self._connection.execute(statements.BY_ID, {**_bound(scope), "id": memory_id}).first()
+        row = statements.BY_ID.first(self._driver, **owner(scope), id=memory_id)
         return None if row is None else to_memory(row)
 
     def existing_ids(self, scope: Scope, ids: Collection[str]) -> set[str]:
-        found: set[str] = set()
-        for chunk in _chunks(ids):
-            query = select(memories.c.id).where(owned(scope), memories.c.id.in_(chunk))
-            found.update(self._connection.execute(query).scalars())
-        return found
+        return {row[0] for row in statements.EXISTING_IDS.each(self._driver, **owner(scope), ids=_listed(ids))}
 
     def by_hash(self, scope: Scope, hashes: Collection[bytes], now: datetime) -> dict[bytes, Memory]:
-        found: dict[bytes, Memory] = {}
-        for chunk in _chunks(hashes):
-            bound = {**_bound(scope), "hashes": chunk, "now": now}
-            for row in self._connection.execute(statements.LIVE_BY_HASH, bound):
-                found[row.text_hash] = to_memory(row)
+        found = {}
+        for text_hash in hashes:
+            row = statements.LIVE_BY_HASH.first(self._driver, **owner(scope), hash=text_hash, now=now)
+            if row is not None:
+                found[text_hash] = to_memory(row)
         return found
 
     def by_key(self, scope: Scope, keys: Collection[str]) -> dict[str, Memory]:
-        found: dict[str, Memory] = {}
-        for chunk in _chunks(keys):
-            rows = self._memories(scope, memories.c.key.in_(chunk))
-            found.update((memory.key, memory) for memory in rows if memory.key is not None)
-        return found
+        rows = map(to_memory, statements.BY_KEY.each(self._driver, **owner(scope), keys=_listed(keys)))
+        return {memory.key: memory for memory in rows if memory.key is not None}
 
     def by_seq(self, scope: Scope, seqs: Collection[int]) -> dict[int, Memory]:
-        found: dict[int, Memory] = {}
-        for chunk in _chunks(seqs):
-            rows = self._connection.execute(statements.BY_SEQ, {**_bound(scope), "seqs": chunk})
-            found.update((row.seq, to_memory(row)) for row in rows)
-        return found
+        rows = statements.BY_SEQ.each(self._driver, **owner(scope), seqs=_listed(seqs))
+        return {row[-1]: to_memory(row) for row in rows}
 
     def page(
         self, scope: Scope, where: Where, limit: int, after: tuple[datetime, int] | None = None
@@ -134,8 +126,8 @@ class SqliteReader(AdminQueries):
             return Coverage(0, 0)
         if space is None:
             return Coverage(0, user.memories)
-        bound = {**_bound(scope), "space": space.space}
-        return Coverage(self._connection.execute(statements.VECTOR_COUNT, bound).scalar() or 0, user.memories)
+        vectors = statements.VECTOR_COUNT.scalar(self._driver, **owner(scope), space=space.space)
+        return Coverage(vectors or 0, user.memories)
 
     def dense(self, scope: Scope, fingerprint: str, queries: Vectors, k: int, where: Where) -> list[Hits]:
         index = self._vector_index(scope, fingerprint)
@@ -152,10 +144,8 @@ class SqliteReader(AdminQueries):
         user = self._user(scope)
         if user is None or not terms:
             return LexicalHits(_NOTHING.seqs, _NOTHING.scores, 0.0)
-        wanted = json.dumps([f"{user.number}_{term}" for term in terms], ensure_ascii=False)
-        postings = [
-            _numbers(found) for found in self._connection.execute(statements.POSTINGS, {"terms": wanted}).scalars()
-        ]
+        wanted = _listed([f"{user.number}_{term}" for term in terms])
+        postings = [_numbers(row[0]) for row in statements.POSTINGS.each(self._driver, terms=wanted)]
         seqs, scores, ceiling = bm25(postings, user.memories, user.terms, self._lengths(scope, user).of)
         if len(seqs):
             allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
@@ -183,42 +173,36 @@ class SqliteReader(AdminQueries):
         ).first()
         return None if row is None else Remembered(row.request_hash, row.response)
 
-    def _memories(self, scope: Scope, *conditions: ColumnElement[bool]) -> Iterable[Memory]:
-        query = select(*MEMORY_COLUMNS).where(owned(scope), *conditions)
-        return map(to_memory, self._connection.execute(query))
-
     def _once(self, key: Any, ask: Callable[[], Any]) -> Any:
         """A snapshot does not change, so each question is put to it once."""
         if key not in self._known:
             self._known[key] = ask()
         return self._known[key]
 
-    def _user(self, scope: Scope) -> Row[Any] | None:
-        def ask() -> Row[Any] | None:
-            return self._connection.execute(statements.USER, _bound(scope)).first()
+    def _user(self, scope: Scope) -> UserRow | None:
+        def ask() -> UserRow | None:
+            row = statements.USER.first(self._driver, **owner(scope))
+            return None if row is None else UserRow._make(row)
 
         return self._once(scope, ask)  # type: ignore[no-any-return]
 
-    def _space(self, fingerprint: str) -> Row[Any] | None:
-        def ask() -> Row[Any] | None:
-            return self._connection.execute(statements.SPACE, {"fingerprint": fingerprint}).first()
+    def _space(self, fingerprint: str) -> SpaceRow | None:
+        def ask() -> SpaceRow | None:
+            row = statements.SPACE.first(self._driver, fingerprint=fingerprint)
+            return None if row is None else SpaceRow._make(row)
 
         return self._once(fingerprint, ask)  # type: ignore[no-any-return]
 
     def _visible(self, scope: Scope, where: Where) -> tuple[Seqs | None, Seqs | None]:
         """Rows to search among, or (when the caller does not narrow) the fewer rows to leave out."""
         if where.narrows:
-            return self._seqs(scope, live(where), narrowed(where)), None
-        bound = {**_bound(scope), "now": where.now}
-        expired = _numbers(self._connection.execute(statements.EXPIRED, bound).scalar())
+            query = select(func.group_concat(memories.c.seq)).where(owned(scope), live(where), narrowed(where))
+            return _numbers(self._connection.execute(query).scalar()), None
+        expired = _numbers(statements.EXPIRED.scalar(self._driver, **owner(scope), now=where.now))
         if where.include_superseded:
             return None, expired
-        superseded = _numbers(self._connection.execute(statements.SUPERSEDED, _bound(scope)).scalar())
+        superseded = _numbers(statements.SUPERSEDED.scalar(self._driver, **owner(scope)))
         return None, np.concatenate([expired, superseded])
-
-    def _seqs(self, scope: Scope, *conditions: ColumnElement[bool]) -> Seqs:
-        query = select(func.group_concat(memories.c.seq)).where(owned(scope), *conditions)
-        return _numbers(self._connection.execute(query).scalar())
 
     def _vectors(self, scope: Scope, seq: int) -> dict[str, NDArray[np.float16]]:
         query = select(spaces.c.fingerprint, vectors.c.vector).join(spaces, spaces.c.space == vectors.c.space)
@@ -232,28 +216,25 @@ class SqliteReader(AdminQueries):
         if user is None or space is None:
             return None
 
-        def changed(since: int) -> Iterable[tuple[int, bytes]]:
-            query = select(vectors.c.seq, vectors.c.vector).where(
-                vectors.c.tenant_id == scope.tenant,
-                vectors.c.user_id == scope.user_id,
-                vectors.c.space == space.space,
-            )
-            if since:  # from nothing the range of vectors is read in one go; else the few that changed are picked
-                recent = select(memories.c.seq).where(owned(scope), memories.c.revision > since)
-                query = query.where(vectors.c.seq.in_(recent))
-            return ((seq, blob) for seq, blob in self._connection.execute(query))
+        def seqs() -> Seqs:
+            return _numbers(statements.ALL_SEQS.scalar(self._driver, **owner(scope)))
+
+        def changed(since: int) -> Iterator[tuple[int, bytes]]:
+            own = {**owner(scope), "space": space.space}
+            if since == 0:  # the range of vectors is read in one go; later the few that changed are picked
+                return statements.ALL_VECTORS.each(self._driver, **own)
+            return statements.CHANGED_VECTORS.each(self._driver, **own, since=since)
 
         key = (user.number, space.space)
         index = self._caches.vectors.get(key, lambda: VectorIndex(space.dim))
-        index.sync(user.revision, user.reset_revision, lambda: self._seqs(scope), changed)
+        index.sync(user.revision, user.reset_revision, seqs, changed)
         self._caches.vectors.settle(key, index)
         return index
 
-    def _lengths(self, scope: Scope, user: Row[Any]) -> LengthTable:
+    def _lengths(self, scope: Scope, user: UserRow) -> LengthTable:
         def changed(since: int) -> tuple[Seqs, NDArray[np.int64]]:
-            both = select(func.group_concat(memories.c.seq), func.group_concat(memories.c.term_count))
-            row = self._connection.execute(both.where(owned(scope), memories.c.revision > since)).one()
-            return _numbers(row[0]), _numbers(row[1])
+            row = statements.CHANGED_LENGTHS.first(self._driver, **owner(scope), since=since)
+            return (_numbers(None), _numbers(None)) if row is None else (_numbers(row[0]), _numbers(row[1]))
 
         table = self._caches.lengths.get(user.number, LengthTable)
         table.sync(user.revision, user.reset_revision, changed)
@@ -261,16 +242,10 @@ class SqliteReader(AdminQueries):
         return table
 
 
-def _bound(scope: Scope) -> dict[str, Any]:
-    return {"tenant": scope.tenant, "user": scope.user_id}
-
-
 def _numbers(listed: str | None) -> Seqs:
     """What group_concat gives: "3,5,8", or NULL for no rows."""
     return np.fromstring(listed or "", np.int64, sep=",")
 
 
-def _chunks(values: Collection[Any]) -> Iterable[list[Any]]:
-    """SQLite binds a limited number of values in one statement."""
-    items = list(values)
-    return (items[i : i + _IN_CHUNK] for i in range(0, len(items), _IN_CHUNK))
+def _listed(values: Collection[Any]) -> str:
+    return json.dumps(list(values), ensure_ascii=False)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from maas.errors import MaasError, NotReadyError, StorageError
 from maas.settings import Settings
 from maas.storage.cache import ByteBoundedCache
-from maas.storage.engine import make_engines, storage_errors
+from maas.storage.engine import make_engines, storage_errors, transaction
 from maas.storage.migrate import upgrade
 from maas.storage.sqlite_reader import Caches, SqliteReader
 from maas.storage.sqlite_writer import SqliteWriter
@@ -45,26 +45,26 @@ class SqliteStore:
     @contextmanager
     def read(self) -> Iterator[SqliteReader]:
         self._refuse_closed()
-        with storage_errors(), self._reader.connect() as connection:
+        with storage_errors(), transaction(self._reader, "BEGIN") as connection:
             yield SqliteReader(connection, self.caches)
 
     @contextmanager
     def write(self) -> Iterator[SqliteWriter]:
         self._refuse_closed()
         with self._write_lock, storage_errors():
-            with self._writer.begin() as connection:
-                transaction = SqliteWriter(connection, self.caches)
-                yield transaction
+            with transaction(self._writer, "BEGIN IMMEDIATE") as connection:
+                writer = SqliteWriter(connection, self.caches)
+                yield writer
             # Only after the commit: a reader that saw the user's rows until then may use its cache until then.
-            for number in transaction.erased:
+            for number in writer.erased:
                 self.caches.forget(number)
-            if transaction.erased:
+            if writer.erased:
                 self._truncate_log()
 
     def check_writable(self) -> None:
         try:
-            with self.write() as transaction:
-                transaction.touch()
+            with self.write() as writer:
+                writer.touch()
         except MaasError as error:
             raise NotReadyError(f"the database takes no writes: {error.detail}", retry_after=1) from error
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, Table, and_, delete, func, insert, select, text, update
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Table, and_, delete, func, insert, select, text, update
 from sqlalchemy.engine import Connection
 
 from maas.ids import new_tag, tag_of
 from maas.records import ApiKey, HistoryEntry, Scope
 from maas.storage import statements
 from maas.storage.protocol import NewMemory, Remembered, Replacement, Unembedded
-from maas.storage.rows import memory_values, to_api_key
+from maas.storage.rows import UserRow, memory_values, to_api_key
 from maas.storage.sqlite_reader import Caches, SqliteReader
+from maas.storage.statements import owner
 from maas.storage.tables import (
     api_keys,
     idempotency_keys,
@@ -35,8 +35,6 @@ from maas.storage.tables import (
 from maas.storage.vector_index import pack
 from maas.storage.where import owned
 
-_ADD_TERMS = text("INSERT INTO memory_terms (rowid, terms) VALUES (:seq, :terms)")
-_DROP_TERMS = text("DELETE FROM memory_terms WHERE rowid = :seq")
 # '`' follows '_' in ASCII: the range holds every term of this user and none of another's.
 _COUNT_TERMS = text(
     "SELECT count(DISTINCT doc) FROM memory_vocabulary WHERE term >= :number || '_' AND term < :number || '`'"
@@ -60,11 +58,11 @@ class SqliteWriter(SqliteReader):
         user = self._touch_user(scope)
         self._register_tags(scope, {tag_of(row.memory.id) for row in rows})
         space = self._ensure_space(fingerprint, len(rows[0].vector))
-        last = self._connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'memories'")).scalar() or 0
+        last = statements.LAST_SEQ.scalar(self._driver) or 0
         numbered = list(enumerate(rows, last + 1))
-        self._connection.execute(
-            insert(memories),
-            [
+        statements.ADD_MEMORY.run_many(
+            self._driver,
+            (
                 {
                     **memory_values(row.memory),
                     "seq": seq,
@@ -75,11 +73,11 @@ class SqliteWriter(SqliteReader):
                     "term_count": len(row.terms),
                 }
                 for seq, row in numbered
-            ],
+            ),
         )
         self._add_vectors(scope, space, [(seq, row.vector) for seq, row in numbered])
-        terms = [{"seq": seq, "terms": _prefixed(user.number, row.terms)} for seq, row in numbered]
-        self._connection.execute(_ADD_TERMS, terms)
+        terms = ({"seq": seq, "terms": _prefixed(user.number, row.terms)} for seq, row in numbered)
+        statements.ADD_TERMS.run_many(self._driver, terms)
         self._add_versions(scope, [entry for row in rows for entry in row.history])
 
     def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None:
@@ -89,18 +87,18 @@ class SqliteWriter(SqliteReader):
         values = {**memory_values(row.memory), "text_hash": row.text_hash, "revision": user.revision}
         if row.terms is not None:
             values["term_count"] = len(row.terms)
-            self._connection.execute(_DROP_TERMS, {"seq": seq})
-            self._connection.execute(_ADD_TERMS, {"seq": seq, "terms": _prefixed(user.number, row.terms)})
+            statements.DROP_TERMS.run(self._driver, seq=seq)
+            statements.ADD_TERMS.run(self._driver, seq=seq, terms=_prefixed(user.number, row.terms))
         self._connection.execute(update(memories).where(mine).values(values))
         if row.vector is not None:
-            self._delete_vectors(scope, seq)
+            statements.DROP_VECTORS.run(self._driver, **owner(scope), seq=seq)
             self._add_vectors(scope, self._ensure_space(fingerprint, len(row.vector)), [(seq, row.vector)])
         self._add_versions(scope, [row.entry])
 
     def supersede(self, scope: Scope, old_id: str, new_id: str, at: datetime) -> None:
         user = self._touch_user(scope)
         change = {"superseded_by": new_id, "superseded_at": at, "updated_at": at, "revision": user.revision}
-        self._connection.execute(update(memories).where(owned(scope), memories.c.id == old_id).values(change))
+        statements.SUPERSEDE.run(self._driver, **owner(scope), old=old_id, **change)
 
     def delete(self, scope: Scope, memory_id: str) -> bool:
         mine = and_(owned(scope), memories.c.id == memory_id)
@@ -108,8 +106,8 @@ class SqliteWriter(SqliteReader):
         if seq is None:
             return False
         user = self._touch_user(scope, reset=True)
-        self._delete_vectors(scope, seq)
-        self._connection.execute(_DROP_TERMS, {"seq": seq})
+        statements.DROP_VECTORS.run(self._driver, **owner(scope), seq=seq)
+        statements.DROP_TERMS.run(self._driver, seq=seq)
         self._connection.execute(delete(memories).where(mine))
         self._connection.execute(
             delete(memory_versions).where(*_of(memory_versions, scope), memory_versions.c.memory_id == memory_id)
@@ -125,9 +123,8 @@ class SqliteWriter(SqliteReader):
         before = self._count(scope, user)
         if user is not None:
             doomed = select(memories.c.seq).where(owned(scope))
-            rows = [{"seq": seq} for seq in self._connection.execute(doomed).scalars().all()]
-            if rows:
-                self._connection.execute(_DROP_TERMS, rows)
+            seqs = self._connection.execute(doomed).scalars().all()
+            statements.DROP_TERMS.run_many(self._driver, ({"seq": seq} for seq in seqs))
             self.erased.append(user.number)
         used = select(idempotency_users.c.key).where(*_of(idempotency_users, scope))
         self._connection.execute(
@@ -206,17 +203,17 @@ class SqliteWriter(SqliteReader):
         """A write that changes nothing: it fails where a real one would."""
         self._connection.execute(delete(users).where(users.c.number == -1))
 
-    def _touch_user(self, scope: Scope, *, reset: bool = False) -> Row[Any]:
+    def _touch_user(self, scope: Scope, *, reset: bool = False) -> UserRow:
         """Count one more revision of the user's memories; make the user on the first."""
-        bound = {"tenant": scope.tenant, "user": scope.user_id, "reset": reset}
-        row = self._connection.execute(statements.TOUCH_USER, bound).first()
-        if row is None:
-            tag = new_tag()
-            values = {"tenant_id": scope.tenant, "user_id": scope.user_id, "tag": tag}
-            counts = {"revision": 1, "reset_revision": 0, "memories": 0, "terms": 0}
-            row = self._connection.execute(insert(users).values({**values, **counts}).returning(users)).one()
-            self._register_tags(scope, {tag})
-        return row
+        row = statements.TOUCH_USER.first(self._driver, **owner(scope), reset=reset)
+        if row is not None:
+            return UserRow._make(row)
+        tag = new_tag()
+        new = {"tenant_id": scope.tenant, "user_id": scope.user_id, "tag": tag, "revision": 1}
+        counts = {"reset_revision": 0, "memories": 0, "terms": 0}
+        made = statements.ADD_USER.rows(self._driver, **new, **counts)
+        self._register_tags(scope, {tag})
+        return UserRow._make(made[0])
 
     def tag(self, scope: Scope) -> str:
         """What the ids of the user's memories start with."""
@@ -224,8 +221,8 @@ class SqliteWriter(SqliteReader):
         return str(user.tag if user is not None else self._touch_user(scope).tag)
 
     def _register_tags(self, scope: Scope, tags: Collection[str]) -> None:
-        rows = [{"tenant_id": scope.tenant, "tag": tag, "user_id": scope.user_id} for tag in tags]
-        self._connection.execute(sqlite_insert(user_tags).on_conflict_do_nothing(), rows)
+        for tag in tags:
+            statements.ADD_TAG.run(self._driver, tenant_id=scope.tenant, tag=tag, user_id=scope.user_id)
 
     def _ensure_space(self, fingerprint: str, dim: int) -> int:
         space = self._space(fingerprint)
@@ -235,23 +232,16 @@ class SqliteWriter(SqliteReader):
         return int(self._connection.execute(query).scalar_one())
 
     def _add_vectors(self, scope: Scope, space: int, rows: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
-        owner = {"tenant_id": scope.tenant, "user_id": scope.user_id, "space": space}
-        self._connection.execute(
-            insert(vectors), [{**owner, "seq": seq, "vector": pack(vector)} for seq, vector in rows]
-        )
-
-    def _delete_vectors(self, scope: Scope, seq: int) -> None:
-        known = select(spaces.c.space)
-        self._connection.execute(
-            delete(vectors).where(*_of(vectors, scope), vectors.c.space.in_(known), vectors.c.seq == seq)
+        own = {"tenant_id": scope.tenant, "user_id": scope.user_id, "space": space}
+        statements.ADD_VECTOR.run_many(
+            self._driver, ({**own, "seq": seq, "vector": pack(vector)} for seq, vector in rows)
         )
 
     def _add_versions(self, scope: Scope, entries: Sequence[HistoryEntry]) -> None:
-        owner = {"tenant_id": scope.tenant, "user_id": scope.user_id}
-        rows = [{**owner, **{name: getattr(entry, name) for name in HistoryEntry.model_fields}} for entry in entries]
-        self._connection.execute(insert(memory_versions), rows)
+        own = {"tenant_id": scope.tenant, "user_id": scope.user_id}
+        statements.ADD_VERSION.run_many(self._driver, ({**own, **vars(entry)} for entry in entries))
 
-    def _count(self, scope: Scope, user: Row[Any] | None) -> dict[str, int]:
+    def _count(self, scope: Scope, user: UserRow | None) -> dict[str, int]:
         counted = (users, user_tags, memories, vectors, user_spaces, memory_versions, idempotency_users, api_keys)
         counts = {
             table.name: self._connection.execute(

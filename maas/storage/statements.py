@@ -1,54 +1,46 @@
-"""The queries of every recall and every store, built once: building one costs more than running it."""
+"""The statements of every recall and every store."""
 
 from __future__ import annotations
 
-from sqlalchemy import BindParameter, bindparam, func, select, text, update
+from typing import Any
 
+from sqlalchemy import BindParameter, ScalarSelect, Select, bindparam, delete, func, insert, select, text, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from maas.records import Scope
+from maas.storage.prepared import Prepared
 from maas.storage.rows import MEMORY_COLUMNS
-from maas.storage.tables import memories, spaces, user_spaces, users
+from maas.storage.tables import memories, memory_versions, spaces, user_spaces, user_tags, users, vectors
 
 _TENANT: BindParameter[str] = bindparam("tenant")
 _USER: BindParameter[str] = bindparam("user")
+_NOW = bindparam("now", type_=memories.c.expires_at.type)
 _OWNED = (memories.c.tenant_id == _TENANT, memories.c.user_id == _USER)
-
-USER = select(users).where(users.c.tenant_id == _TENANT, users.c.user_id == _USER)
-
-SPACE = select(spaces).where(spaces.c.fingerprint == bindparam("fingerprint"))
-
-VECTOR_COUNT = select(user_spaces.c.vectors).where(
-    user_spaces.c.tenant_id == _TENANT, user_spaces.c.user_id == _USER, user_spaces.c.space == bindparam("space")
+_OWN_VECTORS = (
+    vectors.c.tenant_id == _TENANT,
+    vectors.c.user_id == _USER,
+    vectors.c.space == bindparam("space"),
 )
 
-BY_ID = select(*MEMORY_COLUMNS).where(*_OWNED, memories.c.id == bindparam("id"))
 
-BY_SEQ = select(*MEMORY_COLUMNS, memories.c.seq).where(*_OWNED, memories.c.seq.in_(bindparam("seqs", expanding=True)))
+def owner(scope: Scope) -> dict[str, str]:
+    """The parameters that no statement about a user's memories is without."""
+    return {"tenant": scope.tenant, "user": scope.user_id}
 
-LIVE_BY_HASH = select(*MEMORY_COLUMNS, memories.c.text_hash).where(
-    *_OWNED,
-    memories.c.text_hash.in_(bindparam("hashes", expanding=True)),
-    memories.c.expires_at.is_(None) | (memories.c.expires_at > bindparam("now", type_=memories.c.expires_at.type)),
-    memories.c.superseded_by.is_(None),
-)
 
-# Left to itself SQLite reads all of a user's rows to find the few: it does not know how few they are.
-EXPIRED = (
-    select(func.group_concat(memories.c.seq))
-    .with_hint(memories, "INDEXED BY memories_expiring", "sqlite")
-    .where(*_OWNED, memories.c.expires_at <= bindparam("now", type_=memories.c.expires_at.type))
-)
-SUPERSEDED = (
-    select(func.group_concat(memories.c.seq))
-    .with_hint(memories, "INDEXED BY memories_superseded", "sqlite")
-    .where(*_OWNED, memories.c.superseded_by.is_not(None))
-)
+def _listed(name: str) -> ScalarSelect[Any]:
+    """The values of a JSON list: any number of them in one parameter."""
+    return select(func.json_each(bindparam(name)).table_valued("value").c.value).scalar_subquery()
 
-# One round trip for all terms; a list of numbers as text is the cheapest way through the driver.
-POSTINGS = text(
-    "SELECT (SELECT group_concat(doc) FROM memory_vocabulary WHERE term = wanted.value)"
-    " FROM json_each(:terms) AS wanted"
-)
 
-TOUCH_USER = (
+def _hinted(columns: Any, hint: str) -> Select[Any]:
+    """SQLite does not know how few rows a user has or an index holds; left to itself it may read all of a user's."""
+    return select(*columns).with_hint(memories, hint, "sqlite").where(*_OWNED)
+
+
+USER = Prepared(select(users).where(users.c.tenant_id == _TENANT, users.c.user_id == _USER))
+
+TOUCH_USER = Prepared(
     update(users)
     .where(users.c.tenant_id == _TENANT, users.c.user_id == _USER)
     .values(
@@ -56,4 +48,102 @@ TOUCH_USER = (
         reset_revision=func.iif(bindparam("reset"), users.c.revision + 1, users.c.reset_revision),
     )
     .returning(users)
+)
+
+ADD_USER = Prepared(insert(users).values({c: bindparam(c.name) for c in users.c if not c.primary_key}).returning(users))
+
+ADD_TAG = Prepared(sqlite_insert(user_tags).on_conflict_do_nothing())
+
+SPACE = Prepared(select(spaces.c.space, spaces.c.dim).where(spaces.c.fingerprint == bindparam("fingerprint")))
+
+VECTOR_COUNT = Prepared(
+    select(user_spaces.c.vectors).where(
+        user_spaces.c.tenant_id == _TENANT, user_spaces.c.user_id == _USER, user_spaces.c.space == bindparam("space")
+    )
+)
+
+BY_ID = Prepared(_hinted(MEMORY_COLUMNS, "INDEXED BY memories_id").where(memories.c.id == bindparam("id")))
+
+BY_KEY = Prepared(_hinted(MEMORY_COLUMNS, "INDEXED BY memories_key").where(memories.c.key.in_(_listed("keys"))))
+
+# The row number is the table's own key, and the only one to look rows up by.
+BY_SEQ = Prepared(_hinted((*MEMORY_COLUMNS, memories.c.seq), "NOT INDEXED").where(memories.c.seq.in_(_listed("seqs"))))
+
+LIVE_BY_HASH = Prepared(
+    _hinted(MEMORY_COLUMNS, "INDEXED BY memories_hash")
+    .where(
+        memories.c.text_hash == bindparam("hash"),
+        memories.c.expires_at.is_(None) | (memories.c.expires_at > _NOW),
+        memories.c.superseded_by.is_(None),
+    )
+    .order_by(memories.c.seq)
+    .limit(1)
+)
+
+EXISTING_IDS = Prepared(_hinted((memories.c.id,), "INDEXED BY memories_id").where(memories.c.id.in_(_listed("ids"))))
+
+# A list of numbers as text is the cheapest way through the driver.
+_SEQS = (func.group_concat(memories.c.seq),)
+
+EXPIRED = Prepared(_hinted(_SEQS, "INDEXED BY memories_expiring").where(memories.c.expires_at <= _NOW))
+
+SUPERSEDED = Prepared(_hinted(_SEQS, "INDEXED BY memories_superseded").where(memories.c.superseded_by.is_not(None)))
+
+ALL_SEQS = Prepared(select(*_SEQS).where(*_OWNED))
+
+CHANGED_LENGTHS = Prepared(
+    _hinted((*_SEQS, func.group_concat(memories.c.term_count)), "INDEXED BY memories_revision").where(
+        memories.c.revision > bindparam("since")
+    )
+)
+
+ALL_VECTORS = Prepared(select(vectors.c.seq, vectors.c.vector).where(*_OWN_VECTORS))
+
+CHANGED_VECTORS = Prepared(
+    select(vectors.c.seq, vectors.c.vector).where(
+        *_OWN_VECTORS,
+        vectors.c.seq.in_(
+            _hinted((memories.c.seq,), "INDEXED BY memories_revision").where(memories.c.revision > bindparam("since"))
+        ),
+    )
+)
+
+# One round trip for all terms; a term's documents come in ascending order.
+POSTINGS = Prepared(
+    text(
+        "SELECT (SELECT group_concat(doc) FROM memory_vocabulary WHERE term = wanted.value)"
+        " FROM json_each(:terms) AS wanted"
+    )
+)
+
+LAST_SEQ = Prepared(text("SELECT seq FROM sqlite_sequence WHERE name = 'memories'"))
+
+ADD_MEMORY = Prepared(insert(memories))
+
+ADD_VECTOR = Prepared(insert(vectors))
+
+ADD_VERSION = Prepared(insert(memory_versions))
+
+ADD_TERMS = Prepared(text("INSERT INTO memory_terms (rowid, terms) VALUES (:seq, :terms)"))
+
+DROP_TERMS = Prepared(text("DELETE FROM memory_terms WHERE rowid = :seq"))
+
+DROP_VECTORS = Prepared(
+    delete(vectors).where(
+        vectors.c.tenant_id == _TENANT,
+        vectors.c.user_id == _USER,
+        vectors.c.space.in_(select(spaces.c.space)),
+        vectors.c.seq == bindparam("seq"),
+    )
+)
+
+SUPERSEDE = Prepared(
+    update(memories)
+    .where(*_OWNED, memories.c.id == bindparam("old"))
+    .values(
+        {
+            c: bindparam(c.name, type_=c.type)
+            for c in (memories.c.superseded_by, memories.c.superseded_at, memories.c.updated_at, memories.c.revision)
+        }
+    )
 )
