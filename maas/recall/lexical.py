@@ -6,7 +6,6 @@ is never negative. k1 and b are the values of that literature.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -25,7 +24,8 @@ def bm25(
     """Score every document that holds a query term.
 
     Args:
-        postings: for each query term the documents that hold it, (occurrences,), a document once an occurrence.
+        postings: for each query term the documents that hold it, (occurrences,) ascending, a document once an
+            occurrence.
         documents: how many documents the user has.
         total_terms: their lengths summed.
         lengths: documents (n,) → their lengths in terms (n,).
@@ -33,23 +33,17 @@ def bm25(
     Returns:
         documents (n,) ascending; scores (n,); and the ceiling, which no score reaches: every term, infinitely often.
     """
-    empty = np.empty(0, np.int64)
-    found, holders, counts, weights = [], [], [], []
-    ceiling = 0.0
-    for occurrences in postings:
-        held, count = np.unique(occurrences, return_counts=True)
-        idf = math.log(1 + (documents - len(held) + 0.5) / (len(held) + 0.5)) if len(held) <= documents else 0.0
-        ceiling += idf * (K1 + 1)
-        holders.append(held)
-        counts.append(count)
-        weights.append(np.full(len(held), idf))
-        found.append(len(held))
-    if not sum(found):
-        return empty, np.empty(0), ceiling
-    documents_held, place = np.unique(np.concatenate(holders), return_inverse=True)
+    terms = np.repeat(np.arange(len(postings)), [len(found) for found in postings])
+    occurrences = np.concatenate([*postings, np.empty(0, np.int64)])
+    # One entry for each pair of a term and a document that holds it.
+    starts = np.flatnonzero((np.diff(occurrences, prepend=-1) != 0) | (np.diff(terms, prepend=-1) != 0))
+    frequency = np.diff(starts, append=len(occurrences))
+    holder, term = occurrences[starts], terms[starts]
+    holders = np.bincount(term, minlength=len(postings))
+    idf = np.log1p(np.maximum(documents - holders + 0.5, 0) / (holders + 0.5))
+    documents_held, place = np.unique(holder, return_inverse=True)
     average = max(1.0, total_terms / max(1, documents))
     norm = K1 * (1 - B + B * lengths(documents_held) / average)
-    frequency = np.concatenate(counts)
-    part = np.concatenate(weights) * frequency * (K1 + 1) / (frequency + norm[place])
-    scores: NDArray[np.float64] = np.bincount(place, weights=part, minlength=len(documents_held)).astype(np.float64)
-    return documents_held, scores, ceiling
+    part = idf[term] * frequency * (K1 + 1) / (frequency + norm[place])
+    scores = np.bincount(place, weights=part, minlength=len(documents_held)).astype(np.float64)
+    return documents_held, scores, float(idf.sum() * (K1 + 1))

@@ -34,11 +34,14 @@ class LengthTable:
             if reset_revision > self.revision:
                 self.revision, self._seqs, self._lengths = 0, self._seqs[:0], self._lengths[:0]
             seqs, lengths = changed(self.revision)
-            stays = ~np.isin(self._seqs, seqs)
-            seqs = np.concatenate([self._seqs[stays], seqs])
-            lengths = np.concatenate([self._lengths[stays], lengths])
+            if len(self._seqs) and len(seqs) and seqs.min() <= self._seqs[-1]:
+                stays = ~np.isin(self._seqs, seqs)
+                self._seqs, self._lengths = self._seqs[stays], self._lengths[stays]
             order = np.argsort(seqs)
-            self._seqs, self._lengths = seqs[order], lengths[order]
+            # New rows have the highest numbers; a changed one is put in its place again.
+            place = np.searchsorted(self._seqs, seqs[order])
+            self._seqs = np.insert(self._seqs, place, seqs[order])
+            self._lengths = np.insert(self._lengths, place, lengths[order])
             self.revision = revision
 
     def of(self, seqs: Seqs) -> NDArray[np.float64]:

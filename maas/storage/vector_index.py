@@ -1,12 +1,14 @@
 """One user's vectors of one space in FAISS, kept in step with the database by the user's revision.
 
-The twin to read is :func:`brute_force`; a test holds the two equal over random histories.
+They lie there as in the database, in float16. The twin to read is :func:`brute_force`; a test holds the two equal
+over random histories.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import faiss
@@ -16,10 +18,10 @@ from numpy.typing import NDArray
 from maas.embedders.protocol import Vectors
 from maas.storage.protocol import Hits, Scores, Seqs
 
-# What faiss keeps a row beside the vector: the id, and an entry of IDMap2's table.
-_ROW_OVERHEAD = 8 + 48
+_CHUNK = 10_000
+_FIXED_BYTES = 1_000
 
-LoadVectors = Callable[[int], Iterable[tuple[int, bytes]]]
+LoadVectors = Callable[[int], Iterator[tuple[int, bytes]]]
 LoadSeqs = Callable[[], Seqs]
 
 
@@ -28,27 +30,23 @@ def pack(vector: NDArray[np.floating]) -> bytes:
     return vector.astype("<f2").tobytes()
 
 
-def unpack(blobs: Sequence[bytes], dim: int) -> Vectors:
-    """n blobs → (n, dim) float32."""
-    return np.frombuffer(b"".join(blobs), dtype="<f2").reshape(-1, dim).astype(np.float32)
-
-
 class VectorIndex:
     """Exact inner-product search over rows; on unit vectors that is the cosine. Safe to share between threads."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self.revision = 0
-        self._index: Any = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
-        self._seqs: set[int] = set()
+        exact = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        self._index: Any = faiss.IndexIDMap(exact)
+        self._newest = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._seqs)
+        return int(self._index.ntotal)
 
     @property
     def nbytes(self) -> int:
-        return len(self._seqs) * (4 * self.dim + _ROW_OVERHEAD + 32) + 1_000
+        return len(self) * (2 * self.dim + 8) + _FIXED_BYTES
 
     def sync(self, revision: int, reset_revision: int, seqs: LoadSeqs, changed: LoadVectors) -> None:
         """Catch up with the database.
@@ -62,12 +60,12 @@ class VectorIndex:
         with self._lock:
             if self.revision >= revision:
                 return
-            if reset_revision > self.revision and self._seqs:
-                kept = set(seqs().tolist())
-                self._remove([seq for seq in self._seqs if seq not in kept])
-            rows = list(changed(self.revision))
-            if rows:
-                self._put(np.array([seq for seq, _ in rows], np.int64), unpack([blob for _, blob in rows], self.dim))
+            if reset_revision > self.revision and len(self):
+                kept = faiss.IDSelectorBatch(seqs())
+                self._index.remove_ids(faiss.IDSelectorNot(kept))
+            rows = changed(self.revision)
+            while chunk := list(islice(rows, _CHUNK)):
+                self._put(np.array([seq for seq, _ in chunk], np.int64), [blob for _, blob in chunk])
             self.revision = revision
 
     def search(
@@ -75,8 +73,7 @@ class VectorIndex:
     ) -> list[Hits]:
         """The ``k`` best rows for each of the (q, dim) queries: among ``allowed``, or all but ``hidden``."""
         with self._lock:
-            count = len(self._seqs) if allowed is None else min(len(allowed), len(self._seqs))
-            k = min(k, count)
+            k = min(k, len(self) if allowed is None else min(len(allowed), len(self)))
             if k == 0:
                 return [Hits(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
             # Both selectors must outlive the search: faiss keeps bare pointers.
@@ -95,21 +92,18 @@ class VectorIndex:
     def similarities(self, query: NDArray[np.float32], seqs: Seqs) -> Scores:
         """Inner product of (dim,) ``query`` with each row (n,); NaN for rows that are not here."""
         result = np.full(len(seqs), np.nan, np.float32)
-        with self._lock:
-            here = np.fromiter(map(self._seqs.__contains__, seqs.tolist()), bool, len(seqs))
-            if here.any():
-                result[here] = self._index.reconstruct_batch(np.ascontiguousarray(seqs[here])) @ query
+        (here,) = self.search(query[None, :], len(seqs), allowed=seqs)
+        order = np.argsort(seqs)
+        result[order[np.searchsorted(seqs, here.seqs, sorter=order)]] = here.scores
         return result
 
-    def _put(self, seqs: Seqs, vectors: Vectors) -> None:
-        self._remove([seq for seq in seqs.tolist() if seq in self._seqs])
-        self._index.add_with_ids(vectors, seqs)
-        self._seqs.update(seqs.tolist())
-
-    def _remove(self, seqs: Sequence[int]) -> None:
-        if seqs:
-            self._index.remove_ids(np.array(seqs, np.int64))
-            self._seqs.difference_update(seqs)
+    def _put(self, seqs: Seqs, blobs: Sequence[bytes]) -> None:
+        known = seqs[seqs <= self._newest]
+        if len(known):  # else these are new, and nothing needs to be looked for
+            self._index.remove_ids(known)
+        codes = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(blobs), 2 * self.dim)
+        self._index.add_sa_codes(codes, seqs)
+        self._newest = max(self._newest, int(seqs.max()))
 
 
 def _parameters(selector: Any) -> Any:
