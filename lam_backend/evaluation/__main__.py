@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shlex
 import sys
@@ -11,10 +12,14 @@ from pathlib import Path
 
 import torch
 
+from lam_backend.evaluation.ablation import measure_ablation
 from lam_backend.evaluation.bench import Bench
+from lam_backend.evaluation.long_context import measure_long_context
 from lam_backend.evaluation.report import About, Part, write_part
 from lam_backend.evaluation.retrieval import measure_retrieval
+from lam_backend.evaluation.scaling import measure_scaling
 from lam_backend.evaluation.similarity import measure_similarity
+from lam_backend.evaluation.speed import measure_speed
 from lam_backend.model import DeltaNet6Layer
 
 
@@ -38,6 +43,19 @@ def parser() -> argparse.ArgumentParser:
     sts.add_argument("--dev-only", action="store_true", help="STS-B dev alone: to select a model without its test")
     retrieval = parts.add_parser("retrieval", parents=[common], help="LoCoMo, Cranfield, SciFact")
     retrieval.add_argument("--sets", nargs="+", choices=("locomo", "cranfield", "scifact"), metavar="SET")
+    scaling = parts.add_parser("scaling", parents=[common], help="seconds and memory of one pass, 128 to 1M tokens")
+    scaling.add_argument("--lengths", type=int, nargs="+", metavar="TOKENS", help="instead of 128 … 1,000,000")
+    long = parts.add_parser("long-context", parents=[common], help="passages of books and meetings")
+    long.add_argument("--books", type=int, default=4)
+    long.add_argument("--queries", type=int, default=150, help="for each book")
+    long.add_argument("--meetings", type=int, default=20)
+    long.add_argument("--passages", type=int, default=3000, help="read a book up to so many")
+    speed = parts.add_parser("speed", parents=[common], help="tokens a second beside sentence-transformers")
+    speed.add_argument("--rounds", type=int, default=5)
+    ablation = parts.add_parser("ablation", parents=[common], help="finished runs of different forms, one budget")
+    ablation.add_argument("--runs", type=Path, nargs="+", required=True, metavar="DIR")
+    everything = parts.add_parser("all", parents=[common], help="every part; the ablation if --runs are given")
+    everything.add_argument("--runs", type=Path, nargs="+", metavar="DIR")
     return main
 
 
@@ -52,19 +70,49 @@ def _retrieval(bench: Bench, chosen: argparse.Namespace) -> Part:
     return measure_retrieval(bench, sets=sets) if sets else measure_retrieval(bench)
 
 
-PARTS: dict[str, Callable[[Bench, argparse.Namespace], Part]] = {"sts": _sts, "retrieval": _retrieval}
+def _scaling(bench: Bench, chosen: argparse.Namespace) -> Part:
+    return measure_scaling(bench, getattr(chosen, "lengths", None))
+
+
+def _long_context(bench: Bench, chosen: argparse.Namespace) -> Part:
+    if chosen.part == "all":
+        return measure_long_context(bench)
+    return measure_long_context(
+        bench, books=chosen.books, queries=chosen.queries, meetings=chosen.meetings, passages=chosen.passages
+    )
+
+
+def _speed(bench: Bench, chosen: argparse.Namespace) -> Part:
+    return measure_speed(bench, getattr(chosen, "rounds", 5))
+
+
+def _ablation(bench: Bench, chosen: argparse.Namespace) -> Part:
+    return measure_ablation(bench, chosen.runs)
+
+
+PARTS: dict[str, Callable[[Bench, argparse.Namespace], Part]] = {
+    "sts": _sts,
+    "retrieval": _retrieval,
+    "long-context": _long_context,
+    "speed": _speed,
+    "scaling": _scaling,
+    "ablation": _ablation,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the chosen part, or all; each is written as soon as it is done."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parser().parse_args(given)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("lam_backend").setLevel(logging.INFO)
     torch.set_num_threads(chosen.threads)
     model = DeltaNet6Layer(chosen.base, chosen.model)
     bench = Bench.of(
         chosen.data,
         chosen.out,
         model,
+        checkpoint=chosen.model,
         cache=chosen.cache,
         with_peers=not chosen.no_peers,
         mpnet=chosen.mpnet,
@@ -73,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     command = f"python -m lam_backend.evaluation {shlex.join(given)}"
     about = About(model.fingerprint, command, chosen.threads, chosen.quick)
-    for name in PARTS if chosen.part == "all" else [chosen.part]:
+    everything = [name for name in PARTS if name != "ablation" or getattr(chosen, "runs", None)]
+    for name in everything if chosen.part == "all" else [chosen.part]:
         part = PARTS[name](bench, chosen)
         report = write_part(chosen.out, part, about)
         sys.stdout.write(part.markdown() + "\n")

@@ -19,6 +19,8 @@ class Bench:
     out: Path
     cache: Path
     model: DeltaNet6Layer
+    checkpoint: Path | None = None
+    """Where the model was loaded from; None is the released weights."""
     quick: bool = False
     seed: int = 0
     peers: list[Encoder] = field(default_factory=list)
@@ -32,6 +34,7 @@ class Bench:
         out: Path,
         model: DeltaNet6Layer,
         *,
+        checkpoint: Path | None = None,
         cache: Path | None = None,
         with_peers: bool = True,
         mpnet: Path | None = None,
@@ -41,7 +44,7 @@ class Bench:
         """Load the peers; their vectors are kept in ``cache`` (default: ``out``/vectors)."""
         folder = cache or out / "vectors"
         peers, absent = load_peers(mpnet) if with_peers else ([], ["The peers were not measured (--no-peers)."])
-        return cls(data, out, folder, model, quick, seed, [cached(peer, folder) for peer in peers], absent)
+        return cls(data, out, folder, model, checkpoint, quick, seed, [cached(peer, folder) for peer in peers], absent)
 
     @property
     def lam(self) -> Encoder:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from lam_backend.evaluation.sts import Encode
 from lam_backend.model import DeltaNet6Layer
 
+log = logging.getLogger(__name__)
 Vectors = NDArray[np.float32]
 Compute = Callable[[], Vectors]
 
@@ -58,7 +61,9 @@ def stored(folder: Path, identity: str, texts: Sequence[str], compute: Compute) 
     if file.is_file():
         kept: Vectors = np.load(file, allow_pickle=False)
         return kept
+    start = time.perf_counter()
     vectors = np.asarray(compute(), dtype=np.float32)
+    log.info("%s: %d texts in %.1f s", identity, len(texts), time.perf_counter() - start)
     folder.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial.npy")
     np.save(partial, vectors)

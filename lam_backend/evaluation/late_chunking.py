@@ -69,7 +69,7 @@ class _Sums:
 
     def add(self, hidden: Tensor, owners: Sequence[int]) -> None:
         """Token vectors (T, D) and the unit each belongs to; −1 for the special tokens, which belong to none."""
-        owner = torch.tensor(owners)
+        owner = torch.tensor(owners, dtype=torch.int64)
         real = owner >= 0
         self._sums.index_add_(0, owner[real], hidden[real].double())
 

@@ -64,7 +64,7 @@ def _measure(name: str, gains: NDArray[np.float64], relevant: Sequence[Mapping[i
     if kind == "mean":
         found = np.asarray((first > 0).sum(axis=1) / sizes)
     elif kind == "any":
-        found = (first > 0).any(axis=1).astype(np.float64)
+        found = np.asarray((first > 0).any(axis=1), dtype=np.float64)
     elif kind == "mrr":
         hit = first > 0
         found = np.where(hit.any(axis=1), 1.0 / (hit.argmax(axis=1) + 1), 0.0)

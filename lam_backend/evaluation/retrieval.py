@@ -83,7 +83,8 @@ def alone(bench: Bench, conversation: Conversation) -> Vectors:
 
 
 def in_sessions(bench: Bench, conversation: Conversation, window: int | None) -> Vectors:
-    """Turn vectors pooled from passes over their session, (turns, D)."""
+    """Turn vectors pooled from passes over their session, (turns, D); a window is at most one segment."""
+    window = min(window, bench.model.config.segment_length) if window else None
     return np.concatenate([bench.contextual(session, window) for session in conversation.sessions])
 
 
