@@ -205,7 +205,7 @@ class PersonalMemoryBrain(Administration):
             if vector is not None:
                 self._refuse_foreign_vectors(transaction, scope)
             hits = search(transaction, scope, question, where)
-        return RecallResponse.model_construct(results=hits, took_ms=(time.perf_counter() - started) * 1e3)
+        return RecallResponse(results=hits, took_ms=(time.perf_counter() - started) * 1e3)
 
     def _refuse_foreign_vectors(self, transaction: ReadTransaction, scope: Scope) -> None:
         """While re-embedding runs, recall answers from what is done and from the words of the rest."""
@@ -227,7 +227,7 @@ class PersonalMemoryBrain(Administration):
         """Every version of a memory, the first one first."""
         with self._store.read() as transaction:
             scope, memory = self._find(transaction, memory_id, user_id)
-            return History.model_construct(results=transaction.history(scope, memory.id))
+            return History(results=transaction.history(scope, memory.id))
 
     def update(
         self, memory_id: str, *, user_id: str | None = None, idempotency_key: str | None = None, **changes: Any
@@ -278,7 +278,7 @@ class PersonalMemoryBrain(Administration):
             rows = transaction.page(scope, where, request.limit + 1, after)
         page, more = rows[: request.limit], len(rows) > request.limit
         cursor = encode_cursor(self.tenant, request, page[-1][1].created_at, page[-1][0]) if more else None
-        return Page.model_construct(results=[memory for _, memory in page], next_cursor=cursor)
+        return Page(results=[memory for _, memory in page], next_cursor=cursor)
 
     def erase_user(self, user_id: str) -> ErasureReceipt:
         """Remove everything kept about a user, and say what it was. A user never seen is erased already."""

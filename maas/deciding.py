@@ -89,7 +89,7 @@ class _Decider:
 
     def _add(self, item: Item) -> Decision:
         self._new += 1
-        memory = Memory.model_construct(
+        memory = Memory(
             id=f"{PROVISIONAL}{self._new}",
             user_id=item.scope.user_id,
             text=item.text,

@@ -6,20 +6,22 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maas.recall.analysis import document_terms
 from maas.records import Dedupe, Role, Scope, Similar
 from maas.requests import StoreRequest
 
 Vector = NDArray[np.float32]
 
 
-@dataclass(slots=True)
+@dataclass
 class Item:
-    """One memory on its way in."""
+    """One memory on its way in; what follows from its text is worked out once."""
 
     scope: Scope
     text: str
@@ -38,13 +40,17 @@ class Item:
     vector: Vector | None = None
     similar: list[Similar] = field(default_factory=list)
 
-    @property
+    @cached_property
     def indexed_text(self) -> str:
         return indexed_text(self.text, self.name)
 
-    @property
+    @cached_property
     def text_hash(self) -> bytes:
         return text_hash(self.text, self.role, self.name, self.agent_id, self.session_id)
+
+    @cached_property
+    def terms(self) -> list[str]:
+        return document_terms(self.indexed_text)
 
 
 def indexed_text(text: str, name: str | None) -> str:

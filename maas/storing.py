@@ -74,6 +74,7 @@ class Storer:
         vectors = self._encode([item.indexed_text for item in items])
         for item, vector in zip(items, vectors, strict=True):
             item.vector = vector
+            item.terms  # noqa: B018 - now, and not while the database is locked
         with self._store.read() as transaction:
             find_similar(transaction, items, self._fingerprint, now)
 
@@ -132,7 +133,7 @@ def find_similar(transaction: ReadTransaction, items: Sequence[Item], fingerprin
 
 
 def version_entry(memory: Memory, event: Event, at: datetime, actor: str) -> HistoryEntry:
-    return HistoryEntry.model_construct(
+    return HistoryEntry(
         memory_id=memory.id,
         version=memory.version,
         event=event,
@@ -162,7 +163,7 @@ def _new_row(item: Item, memory: Memory, now: datetime, actor: str) -> NewMemory
     return NewMemory(
         memory=memory,
         text_hash=item.text_hash,
-        terms=document_terms(item.indexed_text),
+        terms=item.terms,
         vector=item.vector,
         stored_at=now,
         history=[version_entry(memory, "ADD", now, actor)],
@@ -175,10 +176,10 @@ def _lacks_vector(decision: Decision) -> bool:
 
 def _response(decisions: Sequence[Decision], ids: Sequence[str]) -> StoreResponse:
     results = [
-        StoreResult.model_construct(id=memory_id, text=d.item.text, event=d.event, similar=d.item.similar)
+        StoreResult(id=memory_id, text=d.item.text, event=d.event, similar=d.item.similar)
         for memory_id, d in zip(ids, decisions, strict=True)
     ]
-    return StoreResponse.model_construct(results=results)
+    return StoreResponse(results=results)
 
 
 def _with_texts(answer: Any, items: Sequence[Item]) -> StoreResponse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +45,8 @@ def search(transaction: ReadTransaction, scope: Scope, question: Question, where
     for place in chosen.tolist():
         memory = rows.get(int(ranking.seqs[place]))
         if memory is not None:
-            parts = {name: float(values[place]) for name, values in ranking.parts.items()}
-            hits.append(_hit(memory, float(ranking.scores[place]), parts if question.explain else None))
+            parts = {name: float(values[place]) for name, values in ranking.parts.items()} if question.explain else None
+            hits.append(_hit(memory, float(ranking.scores[place]), parts))
     return sorted(hits, key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.id))[: question.top_k]
 
 
@@ -86,5 +85,4 @@ def _contenders(ranking: Ranking, question: Question) -> NDArray[np.int64]:
 
 
 def _hit(memory: Memory, score: float, explain: dict[str, float] | None) -> SearchHit:
-    values: dict[str, Any] = {name: getattr(memory, name) for name in Memory.model_fields}
-    return SearchHit.model_construct(_fields_set=None, **values, score=score, explain=explain)
+    return SearchHit(**vars(memory), score=score, explain=explain)

@@ -37,7 +37,7 @@ def to_memory(row: Sequence[Any]) -> Memory:
 
 
 def memory_values(memory: Memory) -> dict[str, Any]:
-    return {name: getattr(memory, name) for name in Memory.model_fields}
+    return vars(memory)
 
 
 def to_entry(row: Row[Any]) -> HistoryEntry:
