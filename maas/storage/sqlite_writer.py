@@ -125,6 +125,7 @@ class SqliteWriter(SqliteReader):
             doomed = select(memories.c.seq).where(owned(scope))
             seqs = self._connection.execute(doomed).scalars().all()
             statements.DROP_TERMS.run_many(self._driver, ({"seq": seq} for seq in seqs))
+            statements.MERGE_TERMS.run(self._driver)
             self.erased.append(user.number)
         used = select(idempotency_users.c.key).where(*_of(idempotency_users, scope))
         self._connection.execute(

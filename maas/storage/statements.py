@@ -128,6 +128,9 @@ ADD_TERMS = Prepared(text("INSERT INTO memory_terms (rowid, terms) VALUES (:seq,
 
 DROP_TERMS = Prepared(text("DELETE FROM memory_terms WHERE rowid = :seq"))
 
+# FTS5 only marks what is deleted; merging all into one segment leaves it out, and frees the pages to be zeroed.
+MERGE_TERMS = Prepared(text("INSERT INTO memory_terms (memory_terms) VALUES ('optimize')"))
+
 DROP_VECTORS = Prepared(
     delete(vectors).where(
         vectors.c.tenant_id == _TENANT,

@@ -94,7 +94,7 @@ STATEMENTS = (
         at INTEGER NOT NULL,
         actor TEXT NOT NULL,
         PRIMARY KEY (tenant_id, user_id, memory_id, version)
-    )""",
+    ) WITHOUT ROWID""",
     """CREATE TABLE idempotency_keys (
         tenant_id TEXT NOT NULL,
         key TEXT NOT NULL,
