@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lam_backend.config import LAMConfig as LAMConfig
     from lam_backend.model import DeltaNet6Layer as DeltaNet6Layer
+    from lam_backend.packaging.lam_wrapper import LAMEncoder as LAMEncoder
 
     DeltaNet6LayerWorldClass = DeltaNet6Layer
 
-__all__ = ["DeltaNet6Layer", "DeltaNet6LayerWorldClass", "LAMConfig"]
+__all__ = ["DeltaNet6Layer", "DeltaNet6LayerWorldClass", "LAMConfig", "LAMEncoder"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch only when the model that needs it is asked for."""
+    """Import torch only when the model that needs it is asked for; LAMEncoder does without."""
+    if name == "LAMEncoder":
+        from lam_backend.packaging.lam_wrapper import LAMEncoder
+
+        return LAMEncoder
     if name in ("DeltaNet6Layer", "DeltaNet6LayerWorldClass"):
         from lam_backend.model import DeltaNet6Layer
 

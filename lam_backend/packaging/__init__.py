@@ -1,0 +1,1 @@
+"""Build the inference-only bundle: graphs, tokenizer, wrapper. The wrapper itself imports nothing from here."""

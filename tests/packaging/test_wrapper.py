@@ -1,0 +1,202 @@
+"""LAMEncoder as its users meet it: what sentence-transformers' callers expect, threads, broken bundles, bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lam_backend import LAMEncoder
+from lam_backend.model import DeltaNet6Layer
+from tests.lam.test_model import words
+
+
+def test_it_is_exported() -> None:
+    from lam_backend.packaging import lam_wrapper
+
+    assert LAMEncoder is lam_wrapper.LAMEncoder
+
+
+def test_identity(encoder: Any, model: DeltaNet6Layer) -> None:
+    assert (encoder.name, encoder.dim, encoder.fingerprint) == ("lam-base-v1", 32, model.fingerprint)
+    assert encoder.get_sentence_embedding_dimension() == encoder.get_embedding_dimension() == 32
+
+
+def test_shapes_as_sentence_transformer_has_them(encoder: Any) -> None:
+    one, many, none = encoder.encode("the cat"), encoder.encode(["the cat", "a dog"]), encoder.encode([])
+    assert (one.shape, many.shape, none.shape) == ((32,), (2, 32), (0, 32))
+    assert one.dtype == many.dtype == none.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(many, axis=1), 1, atol=1e-6)
+    assert isinstance(encoder.encode(["the cat"], convert_to_tensor=True), torch.Tensor)
+    listed = encoder.encode(["the cat"], convert_to_numpy=False)
+    assert isinstance(listed, list)
+    assert isinstance(listed[0], torch.Tensor)
+    plain = encoder.encode("the cat", normalize_embeddings=False)
+    np.testing.assert_allclose(plain / np.linalg.norm(plain), one, atol=1e-6)
+
+
+def test_similarity_is_cosine(encoder: Any) -> None:
+    vectors = encoder.encode(["the cat", "a dog", "the sea"])
+    scores = encoder.similarity(vectors, 3 * vectors)
+    np.testing.assert_allclose(scores, vectors @ vectors.T, atol=1e-6)
+    np.testing.assert_allclose(encoder.similarity_pairwise(vectors, vectors), 1, atol=1e-6)
+    assert encoder.similarity(vectors[0], vectors).shape == (1, 3)
+
+
+def test_prompts(unpacked: Path, wrapper: ModuleType) -> None:
+    encoder = wrapper.LAMEncoder(unpacked)
+    plain = encoder.encode("the cat")
+    np.testing.assert_array_equal(encoder.encode_query("the cat"), plain)
+    encoder.prompts = {"query": "a ", "passage": "on "}
+    np.testing.assert_array_equal(encoder.encode_query("the cat"), encoder.encode("a the cat"))
+    np.testing.assert_array_equal(encoder.encode_document(["the cat"])[0], encoder.encode("on the cat"))
+    np.testing.assert_array_equal(encoder.encode("the cat", prompt="a "), encoder.encode("a the cat"))
+    with pytest.raises(ValueError, match=r"prompt_name is 'none'; prompts has \['passage', 'query'\]"):
+        encoder.encode("the cat", prompt_name="none")
+
+
+def test_max_seq_length_cuts_when_it_is_set(unpacked: Path, wrapper: ModuleType) -> None:
+    encoder = wrapper.LAMEncoder(unpacked, "fp32")
+    text = words(100)
+    whole = encoder.encode(text)
+    encoder.max_seq_length = 12
+    np.testing.assert_allclose(encoder.encode(text), encoder.encode(words(100) + " sea"), atol=1e-6)
+    assert encoder.tokenize([text])["input_ids"].shape == (1, 12)
+    assert np.abs(encoder.encode(text) - whole).max() > 1e-4
+
+
+def test_a_long_list_with_a_book_in_it_keeps_its_order(encoder: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [words(n, n) for n in (3, 9000, 1, 40, 9000)]
+    assert len(texts[1]) > 20_000
+    vectors = encoder.encode(texts, show_progress_bar=True)
+    for text, vector in zip(texts, vectors, strict=True):
+        np.testing.assert_allclose(encoder.encode(text), vector, atol=1e-5)
+    assert capsys.readouterr().err.endswith("5/5\n")
+
+
+def test_many_threads_one_session(encoder: Any) -> None:
+    texts = [words(n % 70, n) for n in range(60)]
+    alone = encoder.encode(texts)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(encoder.encode, texts))
+    np.testing.assert_allclose(np.stack(found), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda e: e.encode(["a", 3]), TypeError, r"sentences\[1\] is a int; expected str"),
+        (lambda e: e.encode("a", batch_size=0), ValueError, "batch_size is 0"),
+        (lambda e: e.encode_long(7), TypeError, "encode_long takes str"),
+        (lambda e: e.encode_long("a", 33), ValueError, "passage_tokens is 33; expected 1 to 32"),
+        (lambda e: e.stream().append(None), TypeError, "append takes str"),
+    ],
+)
+def test_bad_input(encoder: Any, call: Callable[[Any], Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        call(encoder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("memory", np.zeros((1, 2)), "shape"),
+        ("memory", np.full((2, 4, 8, 8), np.nan), "finite"),
+        ("memory", np.full((2, 4, 8, 8), "x"), "finite"),
+        ("total", np.zeros(3), "shape"),
+        ("count", np.array([31]), "multiple of 32"),
+        ("count", np.array([0.5]), "multiple of 32"),
+        ("open_ids", np.array([10**6]), "open_ids"),
+        ("open_ids", np.arange(40), "open_ids"),
+        ("open_ids", np.array([0.5]), "open_ids"),
+    ],
+)
+def test_a_corrupt_state_is_refused(encoder: Any, key: str, value: np.ndarray, says: str) -> None:
+    stream = encoder.stream()
+    stream.append(words(100))
+    before = stream.vector
+    with pytest.raises(ValueError, match=says):
+        stream.load_state_dict({**stream.state_dict(), key: value})
+    with pytest.raises(ValueError, match="keys"):
+        stream.load_state_dict({"memory": stream.state_dict()["memory"]})
+    np.testing.assert_array_equal(stream.vector, before)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def alter(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("model_int8.onnx", Path.unlink, "is missing; unpack"),
+        ("model_int8.onnx", cut, "altered or cut"),
+        ("model_int8.onnx", alter, "altered or cut"),
+        ("tokenizer.json", alter, "altered or cut"),
+        ("lam_config.json", Path.unlink, "is no LAM bundle: lam_config.json is missing"),
+        ("lam_config.json", cut, "is damaged"),
+    ],
+)
+def test_a_broken_bundle_is_refused(
+    unpacked: Path, wrapper: ModuleType, tmp_path: Path, name: str, change: Callable[[Path], None], says: str
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(unpacked, folder)
+    change(folder / name)
+    with pytest.raises(wrapper.BundleError, match=says):
+        wrapper.LAMEncoder(folder)
+
+
+def test_what_is_no_bundle(wrapper: ModuleType, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(wrapper.BundleError, match="is no LAM bundle"):
+            wrapper.LAMEncoder(folder)
+
+
+def test_unknown_precision_and_device(unpacked: Path, wrapper: ModuleType) -> None:
+    with pytest.raises(ValueError, match=r"precision is 'int4'; this bundle has \['fp32', 'int8'\]"):
+        wrapper.LAMEncoder(unpacked, precision="int4")
+    with pytest.raises(ValueError, match="runs on 'cpu'"):
+        wrapper.LAMEncoder(unpacked, device="cuda")
+
+
+def rewritten(unpacked: Path, folder: Path, **changes: Any) -> Path:
+    shutil.copytree(unpacked, folder)
+    config = json.loads((folder / "lam_config.json").read_text(encoding="utf-8"))
+    (folder / "lam_config.json").write_text(json.dumps({**config, **changes}), encoding="utf-8")
+    return folder
+
+
+def test_an_old_onnxruntime_is_named(unpacked: Path, wrapper: ModuleType, tmp_path: Path) -> None:
+    folder = rewritten(unpacked, tmp_path / "bundle", onnxruntime=">=999.0")
+    with pytest.raises(wrapper.BundleError, match=r"this bundle needs 999\.0 or newer"):
+        wrapper.LAMEncoder(folder)
+
+
+def test_an_onnxruntime_that_computes_otherwise_is_refused(unpacked: Path, wrapper: ModuleType, tmp_path: Path) -> None:
+    probe = json.loads((unpacked / "lam_config.json").read_text(encoding="utf-8"))["probe"]
+    turned = {**probe, "vector": probe["vector"][::-1]}
+    with pytest.raises(wrapper.BundleError, match="computes other vectors"):
+        wrapper.LAMEncoder(rewritten(unpacked, tmp_path / "bundle", probe=turned))
+
+
+def test_an_onnxruntime_without_the_operator_is_explained(unpacked: Path, wrapper: ModuleType, tmp_path: Path) -> None:
+    folder = rewritten(unpacked, tmp_path / "bundle")
+    graph = folder / "model_int8.onnx"
+    graph.write_bytes(graph.read_bytes().replace(b"LinearAttention", b"LinearAttentioM"))
+    with pytest.raises(wrapper.BundleError, match=r"cannot run model_int8\.onnx.*contributed operators"):
+        wrapper.LAMEncoder(folder, verify=False)
