@@ -88,7 +88,9 @@ class Finetuning:
 
     def loss(self, model: DeltaNet6Layer, batch: Step) -> Loss:
         texts = self._texts(batch)
-        ids, mask = model.padded([model.tokenizer.wrapped(i[: model.config.segment_length - 2]) for i in model.tokenizer.ids(texts)])
+        ids, mask = model.padded(
+            [model.tokenizer.wrapped(i[: model.config.segment_length - 2]) for i in model.tokenizer.ids(texts)]
+        )
         vectors, _ = model.embed(ids, mask)
         with torch.no_grad():
             hidden, _ = self._start(ids, mask)
