@@ -31,11 +31,23 @@ ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC
 resident set is what is in use. It costs time, which is therefore measured in another process."""
 
 
+def release_free_memory() -> None:
+    """Give what the allocator holds free back to the system, where the C library can (glibc)."""
+    gc.collect()
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
+
+
 class MemoryPeak:
-    """Highest resident set while the block runs, sampled every two milliseconds, in bytes above its start."""
+    """Highest resident set while the block runs, in bytes above its start.
+
+    Linux keeps the peak itself (VmHWM, set back to the present at the start); elsewhere it is sampled every two
+    milliseconds, which can miss short peaks.
+    """
 
     def __init__(self) -> None:
         self._process = psutil.Process()
+        self._exact = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.start = self._peak = 0
@@ -45,16 +57,19 @@ class MemoryPeak:
         return self._peak - self.start
 
     def __enter__(self) -> Self:
-        gc.collect()
-        if sys.platform == "linux":
-            ctypes.CDLL(None).malloc_trim(0)
+        release_free_memory()
         self.start = self._peak = self._resident()
-        self._thread.start()
+        self._exact = _forget_peak()
+        if not self._exact:
+            self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._exact:
+            self._peak = max(self._peak, _kept_peak())
+            return
         self._done.set()
         self._thread.join()
         self._peak = max(self._peak, self._resident())
@@ -65,6 +80,22 @@ class MemoryPeak:
 
     def _resident(self) -> int:
         return int(self._process.memory_info().rss)
+
+
+def _forget_peak() -> bool:
+    """Set the kernel's peak of this process back to its present resident set; False where it cannot be done."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return _kept_peak() > 0
+    except OSError:
+        return False
+
+
+def _kept_peak() -> int:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    return 0
 
 
 def measure_memory(read: Callable[[], object]) -> dict[str, Any]:
@@ -84,6 +115,12 @@ def measure_time(read: Callable[[], object], repeats: int) -> dict[str, Any]:
     return {"seconds": min(wall for wall, _ in found), "cpu_seconds": min(processor for _, processor in found)}
 
 
+def load_whole(module: torch.nn.Module) -> None:
+    """Touch every weight: a safetensors file is mapped, and a word's page becomes resident when it is first read."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.detach().double().sum()
+
+
 def lam_pass(model: DeltaNet6Layer, paths: list[Path], tokens: int) -> Callable[[], object]:
     """Read ``tokens`` tokens through a stream and ask for the vector; [CLS] and [SEP] are among them."""
 
@@ -101,6 +138,7 @@ def teacher_pass(base: Path, tokenizer: Tokenizer, paths: list[Path], tokens: in
     from lam_backend.training.teacher import Teacher
 
     teacher = Teacher(base)
+    load_whole(teacher.bert)
 
     def read() -> object:
         ids = [i for piece in token_pieces(tokenizer, paths, tokens - 2) for i in piece]
@@ -131,6 +169,7 @@ def main() -> None:
         read = teacher_pass(base, tokenizer, chosen.text, chosen.tokens)
     else:
         model = DeltaNet6Layer(chosen.base, chosen.model)
+        load_whole(model)
         lam_pass(model, chosen.text, WARM_UP_TOKENS)()
         read = lam_pass(model, chosen.text, chosen.tokens)
     found = measure_memory(read) if chosen.memory else measure_time(read, chosen.repeats)

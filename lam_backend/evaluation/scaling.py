@@ -139,6 +139,7 @@ def _tabulate(part: Part, lam: list[Point], teacher: list[Point], last: int) -> 
     part.notes += [
         f"The teacher has positions for {last} tokens and stops there.",
         "Memory is the highest resident set during the pass above that of the loaded model after a short warm-up.",
+        "It is memory in use: that process's allocator gives freed memory back to the system at once.",
         "The text is read from its file as the pass goes. Below 20,000 tokens times are the best of three.",
         "Over lengths that double, even a parabola fits a line with R² .99: the n² share and the power tell more.",
         "Processor seconds sum over threads; unlike wall-clock seconds they hardly feel what else the machine does.",

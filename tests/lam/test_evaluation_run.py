@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from lam_backend.checkpoint import save_checkpoint
+from lam_backend.evaluation import one_pass
 from lam_backend.evaluation.__main__ import main
 from lam_backend.evaluation.ablation import read_run
 from lam_backend.evaluation.datasets import Conversation, existing, read_collection, read_locomo, read_qmsum
@@ -288,6 +290,23 @@ def test_fits_tell_a_line_from_a_parabola() -> None:
     assert exponent(tokens[1:], parabola[1:]) == pytest.approx(2, abs=0.02)
     with pytest.raises(ValueError, match="2 points cannot fix a polynomial of degree 2"):
         fit([1, 2], [1, 2], 2)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_memory_of_a_block_is_what_it_held_at_its_height(monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
+    if not exact:
+        monkeypatch.setattr(one_pass, "_forget_peak", lambda: False)
+    held = 64 * 2**20
+
+    def read() -> None:
+        block = np.ones(held, dtype=np.uint8)
+        time.sleep(0.05)
+        assert block[-1] == 1
+
+    np.ones(held, dtype=np.uint8).sum()  # a greater height before the block does not count
+    found = one_pass.measure_memory(read)
+    slack = 4 * 2**20  # the kernel counts pages in batches
+    assert held - slack <= found["peak_bytes"] < held + 2 * slack
 
 
 def write_run(folder: Path, checkpoint: Path, *, budget: int) -> None:
