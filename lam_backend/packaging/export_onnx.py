@@ -63,12 +63,13 @@ class _Exporter:
             state = graph.input(f"s{index}", TensorProto.FLOAT, shape)
             merged, carried = self._attention(layer.attention, x, state, f"{index}")
             after.append(carried)
-            x = self._normed(merged, x, layer.attention.output.bias, layer.norm)
+            x = self._normed(x, merged, layer.norm)
             up, down = layer.feed_forward.up, layer.feed_forward.down
-            inner = self.linear.product(self.linear.prepare(x, f"{index}.up"), _matrix(up))
-            inner = graph.node("BiasGelu", inner, graph.constant(_array(up.bias)), domain=CONTRIB)
-            inner = self.linear.product(self.linear.prepare(inner, f"{index}.down"), _matrix(down))
-            x = self._normed(inner, x, down.bias, layer.feed_forward.norm)
+            inner = self.linear.product(self.linear.prepare(x, f"{index}.up"), _matrix(up), _array(up.bias))
+            inner = graph.node("Gelu", inner, domain=CONTRIB)
+            prepared = self.linear.prepare(inner, f"{index}.down")
+            inner = self.linear.product(prepared, -_matrix(down), -_array(down.bias))
+            x = self._normed(x, inner, layer.feed_forward.norm)
         weights = graph.node("Unsqueeze", mask, graph.integers(1))
         total = graph.node("Squeeze", graph.node("MatMul", weights, x), graph.integers(1))
         graph.output(total, "sum", ["b", self.width])
@@ -107,19 +108,22 @@ class _Exporter:
     def _embedded(self, ids: str) -> str:
         graph, embeddings = self.graph, self.source.embeddings
         words = self.linear.words(_array(embeddings.words.weight), ids)
-        table = graph.constant(_array(embeddings.positions)[None, : self.config.segment_length])
+        table = graph.constant(-_array(embeddings.positions)[None, : self.config.segment_length])
         places = graph.node("Slice", table, graph.integers(0), self._vector(self.length), graph.integers(1))
-        return self._normed(words, places, None, embeddings.norm)
+        return self._normed(words, places, embeddings.norm)
 
-    def _normed(self, x: str, skip: str, bias: Tensor | None, norm: nn.LayerNorm) -> str:
-        """LN(x + bias + skip)."""
-        inputs = [x, skip, self.graph.constant(_array(norm.weight)), self.graph.constant(_array(norm.bias))]
-        if bias is not None:
-            inputs.append(self.graph.constant(_array(bias)))
-        return self.graph.node("SkipLayerNormalization", *inputs, domain=CONTRIB, epsilon=LAYER_NORM_EPS)
+    def _normed(self, x: str, negative: str, norm: nn.LayerNorm) -> str:
+        """LN(x − negative).
+
+        Residuals come negated, since onnxruntime fuses a sum and its norm into SkipLayerNormalization, whose CPU kernel
+        takes 2.3 µs a token where the two take 0.35 (384 wide, one thread).
+        """
+        graph = self.graph
+        weights = [graph.constant(_array(part)) for part in (norm.weight, norm.bias)]
+        return graph.node("LayerNormalization", graph.node("Sub", x, negative), *weights, epsilon=LAYER_NORM_EPS)
 
     def _attention(self, layer: LAMAttention, x: str, state: str, site: str) -> tuple[str, str]:
-        """The layer's output before its bias, and its memory after the segment."""
+        """The layer's output, negated, and its memory after the segment."""
         graph, h = self.graph, self.config.num_heads
         prepared = self.linear.prepare(x, f"{site}.in")
         q, k, v = (self.linear.product(prepared, _matrix(part), _array(part.bias)) for part in _qkv(layer))
@@ -150,7 +154,9 @@ class _Exporter:
         gate = graph.node("Sigmoid", self._gate(layer, prepared, site))
         merged = graph.node("Mul", graph.reshape(normed, 0, -1, self.width), gate)
         folded = _matrix(layer.output) * (_array(layer.read_norm).reshape(-1, 1) * np.float32(scale))
-        return self.linear.product(self.linear.prepare(merged, f"{site}.out"), folded), carried
+        return self.linear.product(
+            self.linear.prepare(merged, f"{site}.out"), -folded, -_array(layer.output.bias)
+        ), carried
 
     def _gate(self, layer: LAMAttention, prepared: object, site: str) -> str:
         if isinstance(layer.gate, nn.Linear):
