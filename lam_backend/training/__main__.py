@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     pace = Pace(save_every=chosen.save_every, dev_every=chosen.dev_every)
     try:
         if chosen.stage == "distill":
-            names = (*SHAPE, "gate_rank", *SWITCHES)
+            names = (*SHAPE, "num_heads", "gate_rank", *SWITCHES)
             config = LAMConfig(**{name: getattr(chosen, name) for name in names})
             distill(chosen.data, chosen.out, plan, config, base=chosen.base, start=chosen.start, pace=pace)
         elif chosen.stage == "long":
@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         if name == "distill":
             for key, values in SHAPE.items():
                 stage.add_argument(f"--{key}", choices=values, default=values[0], help="form of the model")
+            stage.add_argument("--num-heads", type=int, default=LAMConfig().num_heads, help="heads of d_model / n")
             stage.add_argument("--gate-rank", type=int, default=0, help="rank of the output gate; 0: full")
             for switch in SWITCHES:
                 default = getattr(LAMConfig(), switch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def load_pool(data: Path, cache: Path, tokenizer: Tokenizer, *, tokens: int, lon
             return Pool(held["ids"], held["starts"])
     pool = _sample(data, tokenizer, tokens, longest, seed)
     cache.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial.npz")
+    partial = file.with_suffix(f".{os.getpid()}.npz")  # runs side by side may sample the same pool
     np.savez(partial, ids=pool.ids, starts=pool.starts)
     partial.replace(file)
     return pool

@@ -33,7 +33,7 @@ class Teacher:
 @torch.no_grad()
 def calibrate(student: DeltaNet6Layer, teacher: Teacher, ids: Tensor, mask: Tensor) -> None:
     """Start each head's norm weight at the RMS of the teacher's read in that head, measured on one batch."""
-    heads = student.config.num_heads
+    heads = teacher.bert.config.num_attention_heads
     _, hidden = teacher.embed(ids, mask)
     keep = mask[:, None, :, None].float()
     bias = torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))[:, None, None]
@@ -44,5 +44,6 @@ def calibrate(student: DeltaNet6Layer, teacher: Teacher, ids: Tensor, mask: Tens
             for project in (attention.query, attention.key, attention.value)
         )
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # (B, H, T, V)
-        mean_square = (read.square() * keep).sum((0, 2, 3)) / (keep.sum() * read.shape[-1])
-        layer.attention.read_norm.copy_(mean_square.sqrt()[:, None].expand(heads, student.config.head_dim))
+        channels = ((read.square() * keep).sum((0, 2)) / keep.sum()).flatten()  # (D,): the student's heads may be wider
+        mean_square = channels.view(student.config.num_heads, -1).mean(-1, keepdim=True)
+        layer.attention.read_norm.copy_(mean_square.sqrt().expand(-1, student.config.head_dim))

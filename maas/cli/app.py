@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None, *, embedder: Embedder | None = None)
         argv: arguments without the program's name; None takes the process's.
         embedder: used instead of the configured one by commands that work on the data folder.
     """
+    # Before torch and faiss load: OpenMP's idle threads would spin on the cores that serve the requests.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         build_app()(args=argv, prog_name="maas", obj=embedder)
     except MaasError as error:

@@ -19,7 +19,7 @@ from maas.settings import Settings
 Durability = Literal["normal", "full"]
 # Half of this must hold a row of `vectors` (768 bytes at 384 dimensions) without an overflow page.
 PAGE_SIZE = 8192
-READERS, READERS_AT_PEAK = 8, 120
+READERS_BEYOND_THREADS = 64
 
 
 def make_engines(settings: Settings) -> tuple[Engine, Engine]:
@@ -41,7 +41,7 @@ def make_engines(settings: Settings) -> tuple[Engine, Engine]:
         (folder / ".writable").unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"the data folder {folder} cannot be written: {error.strerror}; set data_dir") from None
-    reader = _engine(str(url.database), settings, size=READERS, overflow=READERS_AT_PEAK)
+    reader = _engine(str(url.database), settings, size=settings.server.threads, overflow=READERS_BEYOND_THREADS)
     writer = _engine(str(url.database), settings, size=1, overflow=0)
     return reader, writer
 
