@@ -76,11 +76,6 @@ class LAMAttention(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    @property
-    def state_shape(self) -> tuple[int, int, int]:
-        """(heads, key dim, value dim) of the one state that is carried from segment to segment."""
-        return self.config.num_heads, self.config.head_dim, self.config.head_dim
-
     def forward(self, x: Tensor, mask: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Attend within one segment.
 

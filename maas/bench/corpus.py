@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 from maas.demo.tour import shipped_conversation
 from maas.errors import InvalidInputError
+from maas.evaluation.dataset import json_lines
 
 PEOPLE = ("Ana", "Bela", "Chidi", "Dov", "Elif", "Femi", "Greta", "Hugo", "Ines", "Jun", "Kofi", "Lena", "Mika", "Noor")
 PLACES = ("Oslo", "Lima", "Kyoto", "Ghent", "Tunis", "Quito", "Perth", "Turin", "Bergen", "Accra", "Leeds", "Hanoi")
@@ -59,12 +58,9 @@ def _fact(random_: random.Random, number: int) -> str:
 
 
 def _read(path: Path) -> Iterator[str]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = json.loads(line)["text"]
-            except (ValueError, KeyError, TypeError):
-                raise InvalidInputError(f"{path}:{number} is no JSON object with a text") from None
-            if isinstance(text, str) and text.strip():
-                yield text
+    for where, row in json_lines(path):
+        if "text" not in row:
+            raise InvalidInputError(f"{where} is no JSON object with a text")
+        text = row["text"]
+        if isinstance(text, str) and text.strip():
+            yield text

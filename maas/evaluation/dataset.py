@@ -85,7 +85,7 @@ def read_dataset(docs: Path, queries: Path, *, limit: int | None = None) -> Data
     """
     conversations, unread_dates, known = _read_turns(docs, limit)
     without_evidence = unknown_evidence = 0
-    for where, row in _lines(queries):
+    for where, row in json_lines(queries):
         conv_id = str(_required(row, "conv_id", where))
         conversation = conversations.get(conv_id)
         if conversation is None:
@@ -115,7 +115,7 @@ def _read_turns(docs: Path, limit: int | None) -> tuple[dict[str, Conversation],
     last_date: dict[str, datetime] = {}
     known: set[str] = set()
     unread = 0
-    for where, row in _lines(docs):
+    for where, row in json_lines(docs):
         conv_id, doc_id = str(_required(row, "conv_id", where)), str(_required(row, "doc_id", where))
         if (conv_id, doc_id) in seen:
             raise InvalidInputError(f"{where}: doc_id {doc_id!r} of {conv_id!r} was given before; expected it once")
@@ -173,7 +173,12 @@ def _required(row: dict[str, Any], name: str, where: str) -> Any:
     return row[name]
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Objects of a JSONL file, plain or gzipped, each with its place (``path:number``); empty lines are passed over.
+
+    Raises:
+        InvalidInputError: a file that cannot be read, or a line that is no JSON object.
+    """
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8") as file:
