@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lam_backend.config import LAMConfig as LAMConfig
     from lam_backend.model import DeltaNet6Layer as DeltaNet6Layer
-    from lam_backend.packaging.lam_wrapper import LAMEncoder as LAMEncoder
+    from lam_backend.packaging.lam_runtime import LAMEncoder as LAMEncoder
 
     DeltaNet6LayerWorldClass = DeltaNet6Layer
 
@@ -17,7 +17,7 @@ __all__ = ["DeltaNet6Layer", "DeltaNet6LayerWorldClass", "LAMConfig", "LAMEncode
 def __getattr__(name: str) -> Any:
     """Import torch only when the model that needs it is asked for; LAMEncoder does without."""
     if name == "LAMEncoder":
-        from lam_backend.packaging.lam_wrapper import LAMEncoder
+        from lam_backend.packaging.lam_runtime import LAMEncoder
 
         return LAMEncoder
     if name in ("DeltaNet6Layer", "DeltaNet6LayerWorldClass"):

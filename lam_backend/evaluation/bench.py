@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lam_backend.evaluation.encoders import Encoder, Vectors, cached, lam_encoder, stored
-from lam_backend.evaluation.late_chunking import contextual_vectors
 from lam_backend.evaluation.peers import load_peers
+from lam_backend.in_context import encode_in_context
 from lam_backend.model import DeltaNet6Layer
 
 
@@ -56,6 +56,6 @@ class Bench:
         return [self.lam, *self.peers]
 
     def contextual(self, units: list[str], window: int | None) -> Vectors:
-        """:func:`contextual_vectors` of the model, kept in the cache."""
+        """:func:`encode_in_context` of the model, kept in the cache."""
         identity = f"{self.model.fingerprint}:context:{window}"
-        return stored(self.cache, identity, units, lambda: contextual_vectors(self.model, units, window))
+        return stored(self.cache, identity, units, lambda: encode_in_context(self.model, units, window))

@@ -12,11 +12,11 @@ from lam_backend.evaluation.bench import Bench
 from lam_backend.evaluation.bm25 import BM25
 from lam_backend.evaluation.datasets import Meeting, book_files, read_book, read_qmsum
 from lam_backend.evaluation.encoders import Vectors
-from lam_backend.evaluation.late_chunking import packed
 from lam_backend.evaluation.queries import passage_queries
 from lam_backend.evaluation.ranking import measures, percent, top
 from lam_backend.evaluation.report import Part, Table, number
 from lam_backend.evaluation.retrieval import both
+from lam_backend.packaging.lam_runtime.in_context import packed
 
 PASSAGE_TOKENS = 128
 BOOK_MEASURES = ("mean@1", "mean@10", "mrr@10")

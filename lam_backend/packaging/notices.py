@@ -10,7 +10,7 @@ Sentence vectors of 384 numbers, for texts of any length. Needs `numpy`, `tokeni
 no torch, no network.
 
 ```python
-from lam_wrapper import LAMEncoder  # this folder on the path, or lam_wrapper.py copied beside your code
+from lam_wrapper import LAMEncoder  # this folder on the path, or lam_wrapper.py and lam_runtime beside your code
 
 encoder = LAMEncoder("lam-base-v1")
 vectors = encoder.encode(["The cat sat on the mat.", "A cat was sitting there."])
@@ -22,6 +22,7 @@ print(encoder.similarity(vectors, vectors))
 
 - `LAMEncoder(path, precision="fp32")` is exact; `"int8"` is smaller and faster. `lam_config.json` names the default.
 - `encoder.encode_long(text)` reads a book once and gives a vector for each passage, in constant memory.
+- `encoder.encode_in_context(turns)` gives each turn of a conversation a vector that has read the turns around it.
 - `stream = encoder.stream(); stream.append(text); stream.vector; stream.state_dict()` reads a growing text; the state
   can be saved and taken up elsewhere.
 - `SentenceTransformer("lam-base-v1", trust_remote_code=True)` loads the folder through `lam_module.py`.

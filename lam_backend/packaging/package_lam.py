@@ -18,7 +18,8 @@ from lam_backend.packaging import notices
 from lam_backend.packaging.archive import sha256, write_archive
 from lam_backend.packaging.calibration import activation_ranges
 from lam_backend.packaging.export_onnx import export
-from lam_backend.packaging.lam_wrapper import CONFIG, LAMEncoder
+from lam_backend.packaging.lam_runtime import LAMEncoder
+from lam_backend.packaging.lam_runtime.bundle import CONFIG
 from lam_backend.packaging.linear import Float32, Int8
 
 NAME = "lam-base-v1"
@@ -55,6 +56,7 @@ def build(model: DeltaNet6Layer, out: Path, measured: dict[str, Any] | None = No
         )
     _copy_tokenizer(model, partial)
     shutil.copyfile(HERE / "lam_wrapper.py", partial / "lam_wrapper.py")
+    shutil.copytree(HERE / "lam_runtime", partial / "lam_runtime", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(HERE / "sentence_transformers_module.py", partial / "lam_module.py")
     for name, text in notices.texts(model.fingerprint).items():
         (partial / name).write_text(text, encoding="utf-8")
@@ -96,13 +98,19 @@ def _write_configs(model: DeltaNet6Layer, folder: Path, measured: dict[str, Any]
         "fingerprint": model.fingerprint, "default_precision": DEFAULT_PRECISION,
         "graphs": GRAPHS,
         "onnxruntime": f">={_minor(onnxruntime.__version__)}", "measured": measured,
-        "files": {path.name: sha256(path) for path in sorted(folder.iterdir())},
+        "files": _digests(folder),
     }  # fmt: skip
     _write_json(folder / CONFIG, described)
     # A vector the loader can hold any machine's own against. Rounded, since CPUs differ in the last digits.
     vector = LAMEncoder(folder, precision="fp32").encode(PROBE)
     described["probe"] = {"text": PROBE, "vector": [round(float(x), 4) for x in vector], "at_least": 0.97}
     _write_json(folder / CONFIG, described)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder``, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def _minor(version: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from maas.embedders.lam_family import LamFamilyEmbedder, lam_backend_class
@@ -33,4 +34,6 @@ def build(settings: Settings) -> LamFamilyEmbedder:
             f"DeltaNet6Layer cannot be loaded ({error}); set embedder.deltanet_checkpoint to a trained checkpoint, "
             "or choose embedder.backend: sentence-transformers"
         ) from error
-    return LamFamilyEmbedder(model)
+    from lam_backend.in_context import encode_in_context
+
+    return LamFamilyEmbedder(model, partial(encode_in_context, model))

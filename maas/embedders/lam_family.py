@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,18 @@ class LamFamilyEmbedder:
 
     Args:
         encoder: has ``name``, ``dim``, ``fingerprint`` and ``encode(list of n texts) -> (n, dim)`` unit vectors.
+        in_context: reads units that follow each other, ``(units, window) -> (n, dim)``; by default the encoder's own
+            ``encode_in_context``.
     """
 
-    def __init__(self, encoder: Any) -> None:
+    def __init__(self, encoder: Any, in_context: Callable[[list[str], int | None], Vectors] | None = None) -> None:
         missing = [part for part in ("name", "dim", "fingerprint", "encode") if not hasattr(encoder, part)]
         if missing:
             raise EmbedderUnavailableError(
                 f"{type(encoder).__name__} has no {', '.join(missing)}; install a lam_backend that matches this maas"
             )
         self._encoder: Any = encoder
+        self._in_context = in_context
         self._lock = threading.Lock()
         self._name = str(encoder.name)
         self._dim = int(encoder.dim)
@@ -47,17 +51,31 @@ class LamFamilyEmbedder:
     def encode(self, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self._dim), dtype=np.float32)
-        with self._lock:
-            if self._encoder is None:
-                raise NotReadyError(f"the embedder {self._name} is closed; open the brain again")
-            vectors = self._encoder.encode(
+        with self._open() as encoder:
+            vectors = encoder.encode(
                 list(texts), show_progress_bar=False, convert_to_numpy=True, normalize_embeddings=True
             )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
+    def encode_in_context(self, units: Sequence[str], window: int | None = 224) -> Vectors:
+        """Vectors (n, dim) of turns that follow each other, each after reading those ``window`` tokens around it.
+
+        ``None`` reads all of them in one stream. Raises ValueError if the window is out of the encoder's range.
+        """
+        with self._open() as encoder:
+            vectors = (self._in_context or encoder.encode_in_context)(list(units), window)
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        with self._lock:
+            if self._encoder is None:
+                raise NotReadyError(f"the embedder {self._name} is closed; open the brain again")
+            yield self._encoder
+
     def close(self) -> None:
         with self._lock:
-            encoder, self._encoder = self._encoder, None
+            encoder, self._encoder, self._in_context = self._encoder, None, None
         if encoder is not None and hasattr(encoder, "close"):
             encoder.close()
 

@@ -22,7 +22,6 @@ from lam_backend.evaluation.__main__ import main
 from lam_backend.evaluation.ablation import read_run
 from lam_backend.evaluation.datasets import Conversation, existing, read_collection, read_locomo, read_qmsum
 from lam_backend.evaluation.encoders import Encoder, cached
-from lam_backend.evaluation.late_chunking import contextual_vectors, packed
 from lam_backend.evaluation.long_texts import texts_of_length, token_pieces
 from lam_backend.evaluation.queries import passage_queries, thinned
 from lam_backend.evaluation.report import Part, Table, number
@@ -191,48 +190,6 @@ def test_meetings_have_the_spans_of_their_specific_queries(data: Path) -> None:
     (meeting,) = read_qmsum(data)
     assert meeting.queries == [("the cat sat", [(3, 9)])]
     assert len(meeting.turns) == 60
-
-
-def test_a_unit_alone_in_its_window_has_the_mean_of_its_tokens(tiny: DeltaNet6Layer) -> None:
-    text = "the cat sat on the mat"
-    ids = tiny.tokenizer.wrapped(tiny.tokenizer.ids([text])[0])
-    hidden, _ = tiny(*tiny.padded([ids]))
-    expected = hidden[-1][0, 1:-1].mean(0).detach().numpy()
-    expected /= np.linalg.norm(expected)
-    for window in (len(ids), None):
-        np.testing.assert_allclose(contextual_vectors(tiny, [text], window)[0], expected, atol=1e-5)
-
-
-def test_windows_and_stream_agree_while_one_pass_holds_everything(tiny: DeltaNet6Layer) -> None:
-    units = ["the cat", "", "sat on", "the mat and then", "ran home"]
-    window, stream = contextual_vectors(tiny, units, 32), contextual_vectors(tiny, units, None)
-    np.testing.assert_allclose(window, stream, atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(window, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(window[1], tiny.encode(""), atol=1e-5)
-    alone = contextual_vectors(tiny, units, 3)  # no room for company
-    assert np.abs(alone - window).max() > 1e-3
-    moved = contextual_vectors(tiny, units[::-1], 32)[::-1]
-    assert np.abs(moved - window).max() > 1e-3
-
-
-def test_a_streamed_unit_has_read_what_came_segments_before(tiny: DeltaNet6Layer) -> None:
-    generator = random.Random(1)
-    filler = [sentence(generator, 6) for _ in range(12)]
-    first = contextual_vectors(tiny, ["the bird", *filler, "it saw home"], None)
-    second = contextual_vectors(tiny, ["dog dog", *filler, "it saw home"], None)
-    assert np.abs(first[-1] - second[-1]).max() > 1e-6
-    long = contextual_vectors(
-        tiny, [sentence(generator, 100), "the cat"], 16
-    )  # longer than a segment: cut, not refused
-    assert np.isfinite(long).all()
-    with pytest.raises(ValueError, match="window is 33; expected 3 to 32"):
-        contextual_vectors(tiny, ["the cat"], 33)
-
-
-def test_packing_keeps_order_and_capacity() -> None:
-    units = [[0] * size for size in (3, 3, 9, 1, 0, 4, 2)]
-    runs = list(packed(units, 6))
-    assert runs == [[0, 1], [2], [3, 4, 5], [6]]
 
 
 def test_what_is_encoded_once_is_kept(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import pytest
 from lam_backend.model import DeltaNet6Layer
 from lam_backend.packaging.package_lam import NAME, build, main
 
+RUNTIME = ("__init__", "bundle", "encoder", "in_context", "passages", "step", "stream", "text", "vectors")
 FILES = {
     "LICENSE", "LICENSE-APACHE-2.0", "NOTICE", "README.md", "config.json", "config_sentence_transformers.json",
     "lam_config.json", "lam_module.py", "lam_wrapper.py", "model_fp32.onnx", "model_int8.onnx", "modules.json",
+    *(f"lam_runtime/{name}.py" for name in RUNTIME),
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
 }  # fmt: skip
 SPELLS_IT = re.compile(
@@ -30,11 +32,15 @@ GRAPHS = ("model_fp32.onnx", "model_int8.onnx")
 
 def files(unpacked: Path) -> list[Path]:
     """Python may have left its cache of compiled modules beside them."""
-    return [path for path in unpacked.iterdir() if path.name != "__pycache__"]
+    return [path for path in unpacked.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+
+
+def named(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in files(folder)}
 
 
 def test_it_holds_what_it_should(unpacked: Path) -> None:
-    assert {path.name for path in files(unpacked)} == FILES
+    assert named(unpacked) == FILES
     config = json.loads((unpacked / "lam_config.json").read_text(encoding="utf-8"))
     assert (config["dim"], config["layers"], config["heads"]) == (32, 2, 4)
     assert set(config["files"]) == FILES - {"lam_config.json"}
@@ -54,7 +60,7 @@ def test_a_bundle_that_is_there_is_replaced_whole(model: DeltaNet6Layer, tmp_pat
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / "left over").touch()
     build(model, tmp_path)
-    assert {path.name for path in (tmp_path / NAME).iterdir()} == FILES
+    assert named(tmp_path / NAME) == FILES
     assert {path.name for path in tmp_path.iterdir()} == {NAME, f"{NAME}-dist.tar.gz"}
 
 

@@ -20,9 +20,9 @@ from tests.lam.test_model import words
 
 
 def test_it_is_exported() -> None:
-    from lam_backend.packaging import lam_wrapper
+    from lam_backend.packaging import lam_runtime
 
-    assert LAMEncoder is lam_wrapper.LAMEncoder
+    assert LAMEncoder is lam_runtime.LAMEncoder
 
 
 def test_identity(encoder: Any, model: DeltaNet6Layer) -> None:
