@@ -31,7 +31,7 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing maas and its encoder into $(VENV); the first time takes some minutes"
-	$(PIP) -e '.[torch]'
+	$(PIP) -e '.[torch,mcp]'
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -1,23 +1,23 @@
 """The one error tree of maas: the brain raises it, REST serialises it, the SDK raises it again.
 
-    MaasError                        500 internal
-    ├── InvalidInputError            422 invalid_input        a field is missing, malformed or out of range
-    ├── MalformedRequestError        400 malformed_request    the body is no JSON, or was cut off
-    ├── AuthenticationError          401 unauthenticated      no key, or a key that is wrong, revoked or expired
-    ├── PermissionDeniedError        403 forbidden            the key lacks a scope, or is narrowed to another user
-    ├── NotFoundError                404 not_found            not there, or another tenant's: indistinguishable
-    ├── ConflictError                409 conflict
-    │   ├── IdempotencyConflictError 409 idempotency_conflict same Idempotency-Key, another body
-    │   └── FingerprintMismatchError 409 fingerprint_mismatch the stored vectors come from another embedder
-    ├── PayloadTooLargeError         413 payload_too_large
-    ├── RateLimitedError             429 rate_limited         carries retry_after
-    ├── UnavailableError             503 unavailable          carries retry_after
-    │   ├── OverloadedError          503 overloaded           the encoding queue is full
-    │   └── NotReadyError            503 not_ready            the model or the database is not ready
-    ├── ConfigError                  500 config               a setting is unknown, malformed or unusable
-    │   └── EmbedderUnavailableError 500 embedder_unavailable the chosen backend cannot be loaded
-    ├── StorageError                 500 storage              the database refused; nothing was written
-    └── TransportError               —   transport            SDK only: no answer from the server
+MaasError                        500 internal
+├── InvalidInputError            422 invalid_input        a field is missing, malformed or out of range
+├── MalformedRequestError        400 malformed_request    the body is no JSON, or was cut off
+├── AuthenticationError          401 unauthenticated      no key, or a key that is wrong, revoked or expired
+├── PermissionDeniedError        403 forbidden            the key lacks a scope, or is narrowed to another user
+├── NotFoundError                404 not_found            not there, or another tenant's: indistinguishable
+├── ConflictError                409 conflict
+│   ├── IdempotencyConflictError 409 idempotency_conflict same Idempotency-Key, another body
+│   └── FingerprintMismatchError 409 fingerprint_mismatch the stored vectors come from another embedder
+├── PayloadTooLargeError         413 payload_too_large
+├── RateLimitedError             429 rate_limited         carries retry_after
+├── UnavailableError             503 unavailable          carries retry_after
+│   ├── OverloadedError          503 overloaded           the encoding queue is full
+│   └── NotReadyError            503 not_ready            the model or the database is not ready
+├── ConfigError                  500 config               a setting is unknown, malformed or unusable
+│   └── EmbedderUnavailableError 500 embedder_unavailable the chosen backend cannot be loaded
+├── StorageError                 500 storage              the database refused; nothing was written
+└── TransportError               —   transport            SDK only: no answer from the server
 """
 
 from __future__ import annotations

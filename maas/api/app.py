@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from importlib.util import find_spec
 
 from anyio import to_thread
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
 
 from maas.api import admin, embeddings, health, memories, users
 from maas.api.metrics import Metrics
@@ -35,6 +37,7 @@ def create_app(
         on_ready: called with the brain once it can answer.
     """
     metrics = Metrics()
+    mcp_route, mcp_running = _mcp(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -48,7 +51,8 @@ def create_app(
             await run_in_threadpool(app.openapi)  # kept once built, and building takes the loop's time
             if on_ready is not None:
                 await run_in_threadpool(on_ready, serving)
-            yield
+            async with mcp_running():
+                yield
         finally:
             await run_in_threadpool(reindexing.stop)
             if brain is None:
@@ -69,7 +73,19 @@ def create_app(
     add_handlers(app)
     for area in (memories, users, embeddings, admin, health):
         app.include_router(area.router)
+    if mcp_route is not None:
+        app.router.routes.append(mcp_route)
     describe(app)
     app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics, max_in_flight=settings.server.threads * WAITING_PER_THREAD)
     return app
+
+
+def _mcp(settings: Settings) -> tuple[Route | None, Callable[[], AbstractAsyncContextManager[None]]]:
+    """The route of the MCP server and what runs it; nothing where its SDK is not installed."""
+    if find_spec("mcp") is None:
+        return None, nullcontext
+    from maas.mcp.http import McpEndpoint
+
+    endpoint = McpEndpoint("/mcp", settings.server.max_body_bytes)
+    return endpoint.route, endpoint.running

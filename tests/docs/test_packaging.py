@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-BROUGHT_ALONG = {"pydantic-core": "pydantic", "huggingface-hub": "sentence-transformers"}
+BROUGHT_ALONG = {"pydantic-core": "pydantic", "huggingface-hub": "sentence-transformers", "mcp-types": "mcp"}
 
 
 def normal(name: str) -> str:

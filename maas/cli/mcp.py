@@ -1,0 +1,37 @@
+"""``maas mcp``: memories for an assistant that starts this as a subprocess."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from maas.cli.connect import open_target
+from maas.cli.options import ApiKeyOption, ApiOption, ConfigOption, DataDirOption, TenantOption
+from maas.errors import ConfigError
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(mcp)
+
+
+def mcp(
+    context: typer.Context,
+    user_id: Annotated[str, typer.Option("--user-id", "-u", help="Whose memories; no others are reached.")] = "me",
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Serve the Model Context Protocol on standard input and output, for one user."""
+    try:
+        from maas.mcp.server import build_server
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the package {error.name} is missing; install it: pip install 'maas[mcp]'") from None
+    from maas.mcp.reach import Reach, reach
+
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        target.ready()  # the assistant waits for its first answer, not for the model in the middle of a conversation
+        reach.set(Reach(lambda _: target, user_id))
+        build_server().run("stdio")

@@ -1,0 +1,1 @@
+"""The Model Context Protocol server: memories for assistants, over stdio and over HTTP."""
