@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,15 +22,17 @@ from maas.errors import (
 from maas.idempotency import Repeatable
 from maas.ids import UlidFactory
 from maas.items import Item, indexed_text, items_of
+from maas.portability import Portability
+from maas.recall.context import Room, build_context
 from maas.recall.cursor import decode_cursor, encode_cursor
 from maas.recall.filters import parse_filters
 from maas.recall.search import Question, search
+from maas.recall.tokens import estimate_tokens
 from maas.records import (
     DEFAULT_TENANT,
+    ContextResponse,
     Deleted,
-    ErasureReceipt,
     History,
-    ImportReport,
     Memory,
     Page,
     RecallResponse,
@@ -39,11 +41,13 @@ from maas.records import (
 )
 from maas.requests import (
     BatchRequest,
+    ContextRequest,
     EncodeRequest,
     Identifier,
     ListRequest,
     RecallRequest,
     Request,
+    SearchRequest,
     StoreRequest,
     UpdateRequest,
     parse,
@@ -52,7 +56,6 @@ from maas.settings import Settings, load_settings
 from maas.storage.protocol import MemoryStore, ReadTransaction, Where
 from maas.storage.sqlite_store import SqliteStore
 from maas.storing import Storer, replacement
-from maas.transfer import Exporter, Importer
 
 EMBEDDED_ACTOR = "embedded"
 
@@ -63,15 +66,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class _User(Request):
-    user_id: Identifier
-
-
 class _Owned(Request):
     id: Identifier
 
 
-class PersonalMemoryBrain(Administration):
+class PersonalMemoryBrain(Administration, Portability):
     """Stores and recalls memories of one tenant. Safe to share between threads; use it as a context manager.
 
     Args:
@@ -207,6 +206,36 @@ class PersonalMemoryBrain(Administration):
             hits = search(transaction, scope, question, where)
         return RecallResponse(results=hits, took_ms=(time.perf_counter() - started) * 1e3)
 
+    def context(
+        self,
+        query: str,
+        *,
+        user_id: str,
+        max_tokens: int | None = None,
+        max_characters: int | None = None,
+        **fields: Any,
+    ) -> ContextResponse:
+        """What is remembered about ``query`` as a block for a prompt; ``fields`` are those of :class:`ContextRequest`.
+
+        Never longer than ``max_characters``, nor than ``max_tokens`` as :mod:`maas.recall.tokens` estimates them.
+
+        Raises:
+            as :meth:`recall`.
+        """
+        started = time.perf_counter()
+        limits = {"max_tokens": max_tokens, "max_characters": max_characters}
+        request = parse(ContextRequest, {"query": query, "user_id": user_id, **limits, **fields})
+        asked = {name: getattr(request, name) for name in request.model_fields_set | {"top_k"} if name not in limits}
+        room = Room(request.max_tokens, request.max_characters)
+        text, memories = build_context(self.recall(**asked).results, request.query, room)
+        return ContextResponse(
+            text=text,
+            memories=memories,
+            tokens=estimate_tokens(text),
+            characters=len(text),
+            took_ms=(time.perf_counter() - started) * 1e3,
+        )
+
     def _refuse_foreign_vectors(self, transaction: ReadTransaction, scope: Scope) -> None:
         """While re-embedding runs, recall answers from what is done and from the words of the rest."""
         coverage = transaction.coverage(scope, self._embedder.fingerprint)
@@ -280,36 +309,6 @@ class PersonalMemoryBrain(Administration):
         cursor = encode_cursor(self.tenant, request, page[-1][1].created_at, page[-1][0]) if more else None
         return Page(results=[memory for _, memory in page], next_cursor=cursor)
 
-    def erase_user(self, user_id: str) -> ErasureReceipt:
-        """Remove everything kept about a user, and say what it was. A user never seen is erased already."""
-        user_id = parse(_User, {"user_id": user_id}).user_id
-        with self._store.write() as transaction:
-            before, after = transaction.erase(Scope(self.tenant, user_id))
-        return ErasureReceipt(user_id=user_id, erased_at=self._clock(), before=before, after=after)
-
-    def export_user(self, user_id: str) -> Iterator[dict[str, Any]]:
-        """JSON-able lines, a header first: memories with their versions and vectors, on one snapshot."""
-        user_id = parse(_User, {"user_id": user_id}).user_id
-        return Exporter(self._store).lines(Scope(self.tenant, user_id), self._clock())
-
-    def import_memories(
-        self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None, idempotency_key: str | None = None
-    ) -> ImportReport:
-        """Take in exported lines, all or none; ids that are already there are skipped.
-
-        Args:
-            lines: of ``export_user``.
-            user_id: whose they become; unset: the user they were exported from.
-
-        Raises:
-            InvalidInputError: names the line (``lines.3.text``) and what is wrong with it.
-            IdempotencyConflictError: the key came with other lines before.
-        """
-        if user_id is not None:
-            user_id = parse(_User, {"user_id": user_id}).user_id
-        importer = Importer(self._store, self._encode_all, self._embedder, self.tenant, self.actor)
-        return importer.run(lines, user_id, self._clock(), idempotency_key)
-
     # -- vectors -------------------------------------------------------------------------------------------------
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -326,7 +325,7 @@ class PersonalMemoryBrain(Administration):
 
     # -- shared steps --------------------------------------------------------------------------------------------
 
-    def _where(self, request: RecallRequest | ListRequest) -> Where:
+    def _where(self, request: SearchRequest | ListRequest) -> Where:
         return Where(
             now=self._clock(),
             agent_id=request.agent_id,

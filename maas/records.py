@@ -84,6 +84,25 @@ class RecallResponse(Record):
     took_ms: float
 
 
+class ContextLine(Record):
+    """A memory that the block holds, in the block's order."""
+
+    id: str
+    score: float
+    created_at: datetime
+    cut: bool = Field(False, description="Whether only a part of its text had room.")
+
+
+class ContextResponse(Record):
+    """A block of memories to be put into a prompt; ``text`` is empty if nothing was found or had room."""
+
+    text: str
+    memories: list[ContextLine]
+    tokens: int = Field(description="Estimated from the characters, without a tokenizer; see docs/api.md.")
+    characters: int
+    took_ms: float
+
+
 class Page(Record):
     """One page of a list; ``next_cursor`` is null on the last."""
 

@@ -181,7 +181,9 @@ class BatchRequest(Request):
     memories: Annotated[list[StoreRequest], Field(min_length=1, max_length=MAX_BATCH)]
 
 
-class RecallRequest(Request):
+class SearchRequest(Request):
+    """What is looked for, and among which memories."""
+
     user_id: Identifier
     query: MemoryText
     top_k: Annotated[int, Strict(), Field(ge=1, le=MAX_TOP_K)] = 10
@@ -193,7 +195,6 @@ class RecallRequest(Request):
     until: Timestamp | None = None
     min_score: Share = 0.0
     include_superseded: StrictBool = False
-    explain: StrictBool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -204,6 +205,24 @@ class RecallRequest(Request):
             data = {**data, "top_k": data["limit"]}
             del data["limit"]
         return data
+
+
+class RecallRequest(SearchRequest):
+    explain: StrictBool = False
+
+
+class ContextRequest(SearchRequest):
+    """A search, and the room its answer may take: in estimated tokens, in characters, or both."""
+
+    top_k: Annotated[int, Strict(), Field(ge=1, le=MAX_TOP_K)] = 30
+    max_tokens: Annotated[int, Strict(), Field(ge=1)] | None = None
+    max_characters: Annotated[int, Strict(), Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max_tokens is None and self.max_characters is None:
+            raise _misfit("max_tokens", "is missing; give max_tokens, max_characters, or both")
+        return self
 
 
 class ListRequest(Request):

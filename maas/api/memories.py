@@ -8,8 +8,17 @@ from starlette.responses import Response
 from maas.api.answers import answer
 from maas.api.dependencies import BodyCall, PlainCall, given
 from maas.api.openapi import operation
-from maas.records import Deleted, History, Memory, Page, RecallResponse, StoreResponse
-from maas.requests import BatchRequest, Identifier, ListRequest, RecallRequest, Request, StoreRequest, UpdateRequest
+from maas.records import ContextResponse, Deleted, History, Memory, Page, RecallResponse, StoreResponse
+from maas.requests import (
+    BatchRequest,
+    ContextRequest,
+    Identifier,
+    ListRequest,
+    RecallRequest,
+    Request,
+    StoreRequest,
+    UpdateRequest,
+)
 
 router = APIRouter(tags=["memories"])
 MEMORY_ID = {"memory_id": "Id of the memory."}
@@ -74,6 +83,23 @@ def recall(call: BodyCall) -> Response:
     grant.check_user(request.user_id)
     response = grant.brain.recall(**given(request))
     call.metrics.recalled.inc(len(response.results))
+    return answer(response)
+
+
+@router.post(
+    "/v1/context",
+    response_model=ContextResponse,
+    openapi_extra=operation(
+        body=ContextRequest, example={"user_id": "alice", "query": "Where do I live?", "max_tokens": 500}
+    ),
+)
+def context(call: BodyCall) -> Response:
+    """What is remembered about a query as a block for a prompt, never over the budget."""
+    grant = call.grant("read")
+    request = call.parse(ContextRequest)
+    grant.check_user(request.user_id)
+    response = grant.brain.context(**given(request))
+    call.metrics.recalled.inc(len(response.memories))
     return answer(response)
 
 

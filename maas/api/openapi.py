@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from maas.api.problems import MEDIA_TYPE, Problem
 from maas.requests import (
     BatchRequest,
+    ContextRequest,
     EmbeddingsRequest,
     EncodeRequest,
     KeyRequest,
@@ -23,7 +24,16 @@ from maas.requests import (
 REF = "#/components/schemas/{model}"
 OPEN: dict[str, Any] = {"security": []}
 
-_BODIES = (BatchRequest, EmbeddingsRequest, EncodeRequest, KeyRequest, RecallRequest, StoreRequest, UpdateRequest)
+_BODIES = (
+    BatchRequest,
+    ContextRequest,
+    EmbeddingsRequest,
+    EncodeRequest,
+    KeyRequest,
+    RecallRequest,
+    StoreRequest,
+    UpdateRequest,
+)
 _PROBLEMS = {
     400: "The body is no valid JSON, or was cut off",
     401: "No key, or one that is wrong, revoked or expired",

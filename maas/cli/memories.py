@@ -29,12 +29,14 @@ UntilOption = Annotated[str | None, typer.Option(help="Only memories created at 
 FiltersOption = Annotated[
     str | None, typer.Option(metavar="JSON", help="""Filter, e.g. '{"metadata.city": "Tokyo"}'.""")
 ]
+DEFAULT_CONTEXT_TOKENS = 1000
 MaybeUserOption = Annotated[str | None, typer.Option("--user-id", "-u", help="Whose memory; default: its owner.")]
 
 
 def register(app: typer.Typer) -> None:
     app.command()(store)
     app.command()(recall)
+    app.command("context")(context_block)
     app.command("list")(list_memories)
     app.command()(get)
     app.command()(history)
@@ -132,6 +134,52 @@ def recall(
         [[f"{hit.score:.3f}", utc_text(hit.created_at), hit.name or "", hit.text, hit.id] for hit in response.results],
     )
     note(f"{len(response.results)} memories in {response.took_ms:.1f} ms")
+
+
+def context_block(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(help="What the prompt is about, in plain words.")],
+    user_id: UserOption,
+    max_tokens: Annotated[int | None, typer.Option(help="Room for the block, in estimated tokens.")] = None,
+    max_characters: Annotated[int | None, typer.Option(help="Room for the block, in characters.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Memories to take at most.")] = 30,
+    mode: Annotated[RecallMode, typer.Option(help="How to search.")] = RecallMode.hybrid,
+    filters: FiltersOption = None,
+    agent_id: AgentOption = None,
+    session_id: SessionOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    min_score: Annotated[float, typer.Option(help="Leave out memories scored below this, 0 to 1.")] = 0.0,
+    tenant: TenantOption = "default",
+    api: ApiOption = None,
+    key: ApiKeyOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what is remembered about a question as a block for a prompt."""
+    options: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "max_characters": max_characters,
+        "top_k": top_k,
+        "mode": mode.value,
+        "filters": _json_object(filters, "--filters"),
+        "agent_id": agent_id,
+        "session_id": session_id,
+        "since": since,
+        "until": until,
+        "min_score": min_score,
+    }
+    if max_tokens is None and max_characters is None:
+        options["max_tokens"] = DEFAULT_CONTEXT_TOKENS
+    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+        response = target.context(query, user_id=user_id, **options)
+    if as_json:
+        print_json(response)
+        return
+    for line in response.text.splitlines():
+        print_line(line)
+    note(f"{len(response.memories)} memories, about {response.tokens} tokens")
 
 
 def list_memories(

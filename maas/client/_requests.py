@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from maas.embedders.protocol import Vectors
 from maas.records import (
     ApiKey,
+    ContextResponse,
     Deleted,
     Embeddings,
     ErasureReceipt,
@@ -32,6 +33,7 @@ from maas.records import (
 )
 from maas.requests import (
     BatchRequest,
+    ContextRequest,
     EncodeRequest,
     KeyRequest,
     ListRequest,
@@ -78,6 +80,11 @@ def recall(given: Mapping[str, Any]) -> Call[RecallResponse]:
     return Call(
         "POST", "/v1/recall", _reader(RecallResponse), content=_body(parse(RecallRequest, _without_none(given)))
     )
+
+
+def context(given: Mapping[str, Any]) -> Call[ContextResponse]:
+    request = parse(ContextRequest, _without_none(given))
+    return Call("POST", "/v1/context", _reader(ContextResponse), content=_body(request))
 
 
 def list_memories(given: Mapping[str, Any]) -> Call[Page]:

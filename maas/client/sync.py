@@ -29,6 +29,7 @@ from maas.client._retries import Retries
 from maas.embedders.protocol import Vectors
 from maas.records import (
     ApiKey,
+    ContextResponse,
     Dedupe,
     Deleted,
     ErasureReceipt,
@@ -199,6 +200,41 @@ class MaasClient(BaseClient):
             "explain": explain,
         }
         return self._send(_requests.recall(given))
+
+    def context(
+        self,
+        query: str,
+        *,
+        user_id: str,
+        max_tokens: int | None = None,
+        max_characters: int | None = None,
+        top_k: int = 30,
+        mode: Mode = "hybrid",
+        filters: Mapping[str, Any] | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        min_score: float = 0.0,
+        include_superseded: bool = False,
+    ) -> ContextResponse:
+        """What is remembered about ``query`` as a block for a prompt, never over its limits."""
+        given = {
+            "query": query,
+            "user_id": user_id,
+            "max_tokens": max_tokens,
+            "max_characters": max_characters,
+            "top_k": top_k,
+            "mode": mode,
+            "filters": filters,
+            "agent_id": agent_id,
+            "session_id": session_id,
+            "since": since,
+            "until": until,
+            "min_score": min_score,
+            "include_superseded": include_superseded,
+        }
+        return self._send(_requests.context(given))
 
     def get(self, memory_id: str, *, user_id: str | None = None) -> Memory:
         """One memory; NotFoundError if there is none, or it is not this user's."""

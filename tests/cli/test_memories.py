@@ -108,3 +108,12 @@ def test_a_misspelt_setting_is_named(run: Run, tmp_path: Path) -> None:
     assert done.code == 1
     assert "serverr" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_context_is_printed_as_a_block(run: Run) -> None:
+    stored(run, "Biscuit the cat sleeps on the radiator", "--created-at", "2024-05-01T09:00:00Z")
+    shown = run("context", "the cat", "-u", "ana", "--max-characters", "300")
+    assert shown.out.startswith("<memories>\n")
+    assert "| 2024-05-01 09:00] Biscuit the cat sleeps on the radiator\n</memories>\n" in shown.out
+    assert len(shown.out) <= 301
+    assert run("context", "the cat", "-u", "ana", "--json").json["memories"]

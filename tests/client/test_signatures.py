@@ -9,19 +9,20 @@ from pydantic import BaseModel
 
 from maas.brain import PersonalMemoryBrain
 from maas.client import AsyncMaasClient, MaasClient
-from maas.requests import KeyRequest, ListRequest, RecallRequest, StoreRequest, UpdateRequest
+from maas.requests import ContextRequest, KeyRequest, ListRequest, RecallRequest, StoreRequest, UpdateRequest
 
 # Arguments that a method takes as **fields are those of its request.
 FIELDS: dict[str, type[BaseModel]] = {
     "store": StoreRequest,
     "store_messages": StoreRequest,
     "recall": RecallRequest,
+    "context": ContextRequest,
     "list": ListRequest,
     "update": UpdateRequest,
     "create_key": KeyRequest,
 }
 METHODS = [
-    *("store", "store_messages", "store_batch", "recall", "get", "list", "update", "delete", "history"),
+    *("store", "store_messages", "store_batch", "recall", "context", "get", "list", "update", "delete", "history"),
     *("erase_user", "export_user", "import_memories", "encode"),
     *("create_key", "list_keys", "revoke_key", "reindex", "reindex_status", "ready"),
 ]
