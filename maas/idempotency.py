@@ -31,6 +31,11 @@ class Repeatable:
         self._key = key if key is None else parse(_Key, {"idempotency_key": key}).idempotency_key
         self._hash = b"" if key is None else _hash(operation, requests)
 
+    @property
+    def keyed(self) -> bool:
+        """Whether there is a key, and so an answer to remember."""
+        return self._key is not None
+
     def replay(self, transaction: ReadTransaction, now: datetime) -> Any | None:
         """What was answered before, if it was.
 

@@ -38,4 +38,4 @@ def tag_of(memory_id: str) -> str:
 
 
 def base32(number: int, length: int) -> str:
-    return "".join(CROCKFORD[number >> shift & 31] for shift in range(5 * (length - 1), -1, -5))
+    return "".join([CROCKFORD[number >> shift & 31] for shift in range(5 * (length - 1), -1, -5)])

@@ -1,7 +1,7 @@
 """Storing: decide, encode, decide again under the lock, write.
 
-The decision is made twice: on a snapshot, to learn which texts must be encoded, and again inside the writing
-transaction, where it counts. Encoding itself never happens while the database is locked.
+The decision is made on a snapshot, to learn which texts must be encoded, and again inside the writing transaction
+unless nobody has written to the users' memories since. Encoding itself never happens while the database is locked.
 """
 
 from __future__ import annotations
@@ -45,24 +45,28 @@ class Storer:
         self._new_id = new_id
 
     def run(self, items: Sequence[Item], repeatable: Repeatable, now: datetime) -> StoreResponse:
+        semantic = any(item.dedupe == "semantic" for item in items)  # decided by vectors, which come last
         with self._store.read() as transaction:
             answer = repeatable.replay(transaction, now)
             if answer is not None:
                 return _with_texts(answer, items)
             decisions = decide(transaction, items, self._fingerprint, now)
+            seen = _revisions(transaction, items)
         self._embed(decisions, now)
         while True:
             with self._store.write() as transaction:
                 answer = repeatable.replay(transaction, now)
                 if answer is not None:
                     return _with_texts(answer, items)
-                decisions = decide(transaction, items, self._fingerprint, now)
+                if semantic or _revisions(transaction, items) != seen:
+                    decisions = decide(transaction, items, self._fingerprint, now)
                 if not any(_lacks_vector(decision) for decision in decisions):
                     ids = apply(transaction, decisions, self._fingerprint, now, self._actor, self._new_id)
                     response = _response(decisions, ids)
-                    # Without the texts: whoever repeats the request brings them along.
-                    answer = response.model_dump(mode="json", exclude={"results": {"__all__": {"text"}}})
-                    repeatable.remember(transaction, {item.scope.user_id for item in items}, answer, now)
+                    if repeatable.keyed:
+                        # Without the texts: whoever repeats the request brings them along.
+                        answer = response.model_dump(mode="json", exclude={"results": {"__all__": {"text"}}})
+                        repeatable.remember(transaction, {item.scope.user_id for item in items}, answer, now)
                     return response
             # Since the snapshot another writer has removed what made an item known.
             self._embed(decisions, now)
@@ -127,9 +131,10 @@ def find_similar(transaction: ReadTransaction, items: Sequence[Item], fingerprin
         queries = np.stack([item.vector for item in own if item.vector is not None])
         hits = transaction.dense(scope, fingerprint, queries, SIMILAR_SHOWN, Where(now=now))
         near = [[(int(s), float(c)) for s, c in zip(h.seqs, h.scores, strict=True) if c >= SIMILAR_SCORE] for h in hits]
-        rows = transaction.by_seq(scope, {seq for found in near for seq, _ in found})
+        shown = {seq for found in near for seq, _ in found}
+        ids = transaction.ids(scope, shown) if shown else {}
         for item, found in zip(own, near, strict=True):
-            item.similar = [Similar(id=rows[seq].id, score=min(1.0, score)) for seq, score in found if seq in rows]
+            item.similar = [Similar(id=ids[seq], score=min(1.0, score)) for seq, score in found if seq in ids]
 
 
 def version_entry(memory: Memory, event: Event, at: datetime, actor: str) -> HistoryEntry:
@@ -168,6 +173,10 @@ def _new_row(item: Item, memory: Memory, now: datetime, actor: str) -> NewMemory
         stored_at=now,
         history=[version_entry(memory, "ADD", now, actor)],
     )
+
+
+def _revisions(transaction: ReadTransaction, items: Sequence[Item]) -> dict[Scope, int]:
+    return {scope: transaction.revision(scope) for scope in {item.scope for item in items}}
 
 
 def _lacks_vector(decision: Decision) -> bool:

@@ -42,44 +42,51 @@ _local = threading.local()
 
 def document_terms(text: str) -> list[str]:
     """Terms of a memory, in order, with repetitions."""
-    return [term for word in _words(text) for term in _terms(word, pairs_only=False)]
+    words = _words(text)
+    if text.isascii():
+        return _stems(words)
+    return [term for word in words for term in _terms(word, pairs_only=False)]
 
 
 def query_terms(text: str) -> list[str]:
     """Distinct terms of a question, without English stop words unless it holds nothing else."""
-    words = list(_words(text))
+    words = _words(text)
     telling = [word for word in words if word.replace("'", "") not in _STOP_WORDS]
     return list(dict.fromkeys(term for word in telling or words for term in _terms(word, pairs_only=True)))
 
 
-def _words(text: str) -> Iterator[str]:
+def _words(text: str) -> list[str]:
+    if text.isascii():
+        return _WORD.findall(text.lower())
     folded = unicodedata.normalize("NFKC", text).casefold()
     if not folded.isascii():
         folded = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", folded)))
-    for match in _WORD.finditer(folded):
-        yield match.group().replace("’", "'")
+    return [word.replace("’", "'") for word in _WORD.findall(folded)]
 
 
 def _terms(word: str, *, pairs_only: bool) -> Iterator[str]:
     if word.isascii():
-        yield _stem(word)
+        yield from _stems([word])
         return
     end = 0
     for run in _UNSPACED.finditer(word):
         if run.start() > end:
-            yield _stem(word[end : run.start()])
+            yield from _stems([word[end : run.start()]])
         characters = run.group()
         if len(characters) == 1 or not pairs_only:
             yield from characters
         yield from (characters[i : i + 2] for i in range(len(characters) - 1))
         end = run.end()
     if end < len(word):
-        yield _stem(word[end:])
+        yield from _stems([word[end:]])
 
 
-def _stem(word: str) -> str:
+def _stems(words: list[str]) -> list[str]:
     stemmer = getattr(_local, "stemmer", None)
     if stemmer is None:  # one a thread: a stemmer keeps state while it works
         stemmer = _local.stemmer = Stemmer.Stemmer("english")
-    stem: str = stemmer.stemWord(word[:MAX_TERM_LENGTH]).replace("'", "")
-    return stem or word.replace("'", "")[:MAX_TERM_LENGTH]
+    stems: list[str] = stemmer.stemWords([word[:MAX_TERM_LENGTH] for word in words])
+    return [
+        stem.replace("'", "") or word.replace("'", "")[:MAX_TERM_LENGTH]
+        for stem, word in zip(stems, words, strict=True)
+    ]

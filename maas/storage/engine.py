@@ -6,10 +6,11 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -46,24 +47,34 @@ def make_engines(settings: Settings) -> tuple[Engine, Engine]:
     return reader, writer
 
 
+class Transaction:
+    """The driver's own transaction: its statements and SQLAlchemy's run inside it alike."""
+
+    def __init__(self, engine: Engine, pooled: PoolProxiedConnection) -> None:
+        self._engine = engine
+        self._pooled = pooled
+        self.driver = cast("sqlite3.Connection", pooled.dbapi_connection)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """Made when it is first asked for: storing and recalling do without."""
+        return Connection(self._engine, self._pooled)
+
+
 @contextmanager
-def transaction(engine: Engine, begin: Literal["BEGIN", "BEGIN IMMEDIATE"]) -> Iterator[Connection]:
-    """A connection on one snapshot, committed when the block ends well. IMMEDIATE takes the writer's lock at once.
-
-    The transaction is the driver's own: statements of SQLAlchemy and of the driver run inside it alike.
-    """
-    with engine.connect() as connection:
-        driver = driver_of(connection)
-        driver.execute(begin)
+def transaction(engine: Engine, begin: Literal["BEGIN", "BEGIN IMMEDIATE"]) -> Iterator[Transaction]:
+    """One snapshot, committed when the block ends well. IMMEDIATE takes the writer's lock at once."""
+    pooled = engine.raw_connection()
+    try:
+        opened = Transaction(engine, pooled)
+        opened.driver.execute(begin)
         try:
-            yield connection
-            driver.commit()
+            yield opened
+            opened.driver.commit()
         finally:
-            driver.rollback()
-
-
-def driver_of(connection: Connection) -> sqlite3.Connection:
-    return cast("sqlite3.Connection", connection.connection.dbapi_connection)
+            opened.driver.rollback()
+    finally:
+        pooled.close()
 
 
 def _engine(path: str, settings: Settings, *, size: int, overflow: int) -> Engine:
@@ -74,6 +85,7 @@ def _engine(path: str, settings: Settings, *, size: int, overflow: int) -> Engin
         pool_size=size,
         max_overflow=overflow,
         pool_timeout=max(1.0, timeout / 1000),
+        pool_reset_on_return=None,  # transaction() has rolled back
     )
 
     # The sqlite3 module would begin transactions late and commit before DDL; transaction() says BEGIN itself.

@@ -26,11 +26,11 @@ def upgrade(engine: Engine) -> bool:
     Raises:
         ConfigError: the database is newer than this program, or the migrations are not beside the package.
     """
-    with transaction(engine, "BEGIN IMMEDIATE") as connection, connection.begin():
-        current = schema_revision(connection)
+    with transaction(engine, "BEGIN IMMEDIATE") as opened, opened.connection.begin():
+        current = schema_revision(opened.connection)
         if current == SCHEMA_REVISION:
             return False
-        _run(connection, current)
+        _run(opened.connection, current)
         return True
 
 

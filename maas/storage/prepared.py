@@ -91,13 +91,15 @@ class Prepared:
     def _bind(self, values: Mapping[str, Any]) -> dict[str, Any]:
         bound = {**self._constants, **values}
         for name, process in self._binders:
-            bound[name] = process(bound[name])
+            if bound[name] is not None:
+                bound[name] = process(bound[name])
         return bound
 
     def _read(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         values = list(row)
         for i, process in self._readers:
-            values[i] = process(values[i])
+            if values[i] is not None:
+                values[i] = process(values[i])
         return tuple(values)
 
 

@@ -146,6 +146,9 @@ class ReadTransaction(Protocol):
 
     def by_seq(self, scope: Scope, seqs: Collection[int]) -> dict[int, Memory]: ...
 
+    def ids(self, scope: Scope, seqs: Collection[int]) -> dict[int, str]:
+        """Ids by row, of the rows that are there."""
+
     def page(
         self, scope: Scope, where: Where, limit: int, after: tuple[datetime, int] | None = None
     ) -> list[tuple[int, Memory]]:
@@ -154,7 +157,7 @@ class ReadTransaction(Protocol):
     def history(self, scope: Scope, memory_id: str) -> list[HistoryEntry]: ...
 
     def revision(self, scope: Scope) -> int:
-        """Grows with every change to the user's memories; 0 for a user never seen."""
+        """Grows with every change to the user's memories, an erasure included; 0 for a user who is not there."""
 
     def coverage(self, scope: Scope, fingerprint: str) -> Coverage: ...
 

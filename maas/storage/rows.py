@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row
 
 from maas.records import ApiKey, HistoryEntry, Memory
-from maas.storage.tables import memories
+from maas.storage.tables import api_keys, memories
 
 MEMORY_COLUMNS = tuple(memories.c[name] for name in Memory.model_fields)
+API_KEY_COLUMNS = tuple(api_keys.c["tenant_id" if name == "tenant" else name] for name in ApiKey.model_fields)
 
 
 class UserRow(NamedTuple):
@@ -44,6 +45,6 @@ def to_entry(row: Row[Any]) -> HistoryEntry:
     return HistoryEntry.model_validate(row._asdict())
 
 
-def to_api_key(row: Row[Any]) -> ApiKey:
-    values = {name: getattr(row, name) for name in ApiKey.model_fields if name != "tenant"}
-    return ApiKey(tenant=row.tenant_id, **values)
+def to_api_key(row: Sequence[Any]) -> ApiKey:
+    """A row of API_KEY_COLUMNS."""
+    return ApiKey.model_validate(dict(zip(ApiKey.model_fields, row, strict=True)))

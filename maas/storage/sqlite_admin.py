@@ -8,21 +8,33 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.engine import Connection
 
 from maas.records import ApiKey, Scope
+from maas.storage import statements
+from maas.storage.engine import Transaction
 from maas.storage.protocol import Coverage, ReindexRun, Unembedded
-from maas.storage.rows import MEMORY_COLUMNS, to_api_key, to_memory
+from maas.storage.rows import API_KEY_COLUMNS, MEMORY_COLUMNS, to_api_key, to_memory
 from maas.storage.tables import api_keys, memories, reindex_runs, spaces, user_spaces, users, vectors
 from maas.storage.where import owned
 
 
 class AdminQueries:
-    _connection: Connection
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._driver = transaction.driver
+
+    @property
+    def _connection(self) -> Connection:
+        return self._transaction.connection
 
     def api_key(self, key_id: str) -> tuple[ApiKey, bytes] | None:
-        row = self._connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
-        return None if row is None else (to_api_key(row), row.secret_sha256)
+        row = statements.API_KEY.first(self._driver, id=key_id)
+        return None if row is None else (to_api_key(row[1:]), row[0])
 
     def api_keys(self, tenant: str) -> list[ApiKey]:
-        query = select(api_keys).where(api_keys.c.tenant_id == tenant).order_by(api_keys.c.created_at, api_keys.c.id)
+        query = (
+            select(*API_KEY_COLUMNS)
+            .where(api_keys.c.tenant_id == tenant)
+            .order_by(api_keys.c.created_at, api_keys.c.id)
+        )
         return [to_api_key(row) for row in self._connection.execute(query)]
 
     def any_api_key(self) -> bool:

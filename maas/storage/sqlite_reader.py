@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import and_, func, or_, select
-from sqlalchemy.engine import Connection
 
 from maas.embedders.protocol import Vectors
 from maas.ids import tag_of
@@ -19,7 +18,7 @@ from maas.recall.lexical import bm25
 from maas.records import HistoryEntry, Memory, Scope
 from maas.storage import statements
 from maas.storage.cache import ByteBoundedCache
-from maas.storage.engine import driver_of
+from maas.storage.engine import Transaction
 from maas.storage.length_table import LengthTable
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, Where
 from maas.storage.rows import MEMORY_COLUMNS, SpaceRow, UserRow, to_entry, to_memory
@@ -37,6 +36,7 @@ from maas.storage.tables import (
 from maas.storage.vector_index import VectorIndex
 from maas.storage.where import live, narrowed, owned
 
+_REVISION_BITS = 40
 _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -46,6 +46,8 @@ class Caches:
 
     vectors: ByteBoundedCache[VectorIndex]
     lengths: ByteBoundedCache[LengthTable]
+    # Rows of a table that only grows: once committed, a space stays as it is.
+    spaces: dict[str, SpaceRow] = field(default_factory=dict)
 
     def forget(self, number: int) -> None:
         self.vectors.drop(lambda key: isinstance(key, tuple) and key[0] == number)
@@ -59,9 +61,10 @@ class Caches:
 class SqliteReader(AdminQueries):
     """Implements ReadTransaction; see maas/storage/protocol.py for what each method promises."""
 
-    def __init__(self, connection: Connection, caches: Caches) -> None:
-        self._connection = connection
-        self._driver = driver_of(connection)
+    _writes = False
+
+    def __init__(self, transaction: Transaction, caches: Caches) -> None:
+        super().__init__(transaction)
         self._caches = caches
         self._known: dict[Any, Any] = {}
 
@@ -96,6 +99,9 @@ class SqliteReader(AdminQueries):
         rows = statements.BY_SEQ.each(self._driver, **owner(scope), seqs=_listed(seqs))
         return {row[-1]: to_memory(row) for row in rows}
 
+    def ids(self, scope: Scope, seqs: Collection[int]) -> dict[int, str]:
+        return dict(statements.IDS_BY_SEQ.rows(self._driver, **owner(scope), seqs=_listed(seqs)))
+
     def page(
         self, scope: Scope, where: Where, limit: int, after: tuple[datetime, int] | None = None
     ) -> list[tuple[int, Memory]]:
@@ -118,7 +124,8 @@ class SqliteReader(AdminQueries):
 
     def revision(self, scope: Scope) -> int:
         user = self._user(scope)
-        return 0 if user is None else int(user.revision)
+        # With the user's number in front, so that somebody erased and stored again does not start over.
+        return 0 if user is None else user.number << _REVISION_BITS | user.revision
 
     def coverage(self, scope: Scope, fingerprint: str) -> Coverage:
         user, space = self._user(scope), self._space(fingerprint)
@@ -187,11 +194,13 @@ class SqliteReader(AdminQueries):
         return self._once(scope, ask)  # type: ignore[no-any-return]
 
     def _space(self, fingerprint: str) -> SpaceRow | None:
-        def ask() -> SpaceRow | None:
+        known = self._caches.spaces.get(fingerprint)
+        if known is None:
             row = statements.SPACE.first(self._driver, fingerprint=fingerprint)
-            return None if row is None else SpaceRow._make(row)
-
-        return self._once(fingerprint, ask)  # type: ignore[no-any-return]
+            known = None if row is None else SpaceRow._make(row)
+            if known is not None and not self._writes:
+                self._caches.spaces[fingerprint] = known
+        return known
 
     def _visible(self, scope: Scope, where: Where) -> tuple[Seqs | None, Seqs | None]:
         """Rows to search among, or (when the caller does not narrow) the fewer rows to leave out."""

@@ -45,15 +45,15 @@ class SqliteStore:
     @contextmanager
     def read(self) -> Iterator[SqliteReader]:
         self._refuse_closed()
-        with storage_errors(), transaction(self._reader, "BEGIN") as connection:
-            yield SqliteReader(connection, self.caches)
+        with storage_errors(), transaction(self._reader, "BEGIN") as opened:
+            yield SqliteReader(opened, self.caches)
 
     @contextmanager
     def write(self) -> Iterator[SqliteWriter]:
         self._refuse_closed()
         with self._write_lock, storage_errors():
-            with transaction(self._writer, "BEGIN IMMEDIATE") as connection:
-                writer = SqliteWriter(connection, self.caches)
+            with transaction(self._writer, "BEGIN IMMEDIATE") as opened:
+                writer = SqliteWriter(opened, self.caches)
                 yield writer
             # Only after the commit: a reader that saw the user's rows until then may use its cache until then.
             for number in writer.erased:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Table, and_, delete, func, insert, select, text, update
-from sqlalchemy.engine import Connection
 
 from maas.ids import new_tag, tag_of
 from maas.records import ApiKey, HistoryEntry, Scope
 from maas.storage import statements
+from maas.storage.engine import Transaction
 from maas.storage.protocol import NewMemory, Remembered, Replacement, Unembedded
-from maas.storage.rows import UserRow, memory_values, to_api_key
+from maas.storage.rows import API_KEY_COLUMNS, UserRow, memory_values, to_api_key
 from maas.storage.sqlite_reader import Caches, SqliteReader
 from maas.storage.statements import owner
 from maas.storage.tables import (
@@ -44,8 +44,10 @@ _COUNT_TERMS = text(
 class SqliteWriter(SqliteReader):
     """Implements WriteTransaction; see maas/storage/protocol.py for what each method promises."""
 
-    def __init__(self, connection: Connection, caches: Caches) -> None:
-        super().__init__(connection, caches)
+    _writes = True
+
+    def __init__(self, transaction: Transaction, caches: Caches) -> None:
+        super().__init__(transaction, caches)
         self.erased: list[int] = []
 
     def _once(self, key: Any, ask: Callable[[], Any]) -> Any:
@@ -157,7 +159,7 @@ class SqliteWriter(SqliteReader):
         ours = and_(api_keys.c.tenant_id == tenant, api_keys.c.id == key_id)
         unrevoked = update(api_keys).where(ours, api_keys.c.revoked_at.is_(None))
         self._connection.execute(unrevoked.values(revoked_at=at))
-        row = self._connection.execute(select(api_keys).where(ours)).first()
+        row = self._connection.execute(select(*API_KEY_COLUMNS).where(ours)).first()
         return None if row is None else to_api_key(row)
 
     def add_vectors(

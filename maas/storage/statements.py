@@ -9,8 +9,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from maas.records import Scope
 from maas.storage.prepared import Prepared
-from maas.storage.rows import MEMORY_COLUMNS
-from maas.storage.tables import memories, memory_versions, spaces, user_spaces, user_tags, users, vectors
+from maas.storage.rows import API_KEY_COLUMNS, MEMORY_COLUMNS
+from maas.storage.tables import api_keys, memories, memory_versions, spaces, user_spaces, user_tags, users, vectors
 
 _TENANT: BindParameter[str] = bindparam("tenant")
 _USER: BindParameter[str] = bindparam("user")
@@ -62,12 +62,18 @@ VECTOR_COUNT = Prepared(
     )
 )
 
+API_KEY = Prepared(select(api_keys.c.secret_sha256, *API_KEY_COLUMNS).where(api_keys.c.id == bindparam("id")))
+
 BY_ID = Prepared(_hinted(MEMORY_COLUMNS, "INDEXED BY memories_id").where(memories.c.id == bindparam("id")))
 
 BY_KEY = Prepared(_hinted(MEMORY_COLUMNS, "INDEXED BY memories_key").where(memories.c.key.in_(_listed("keys"))))
 
 # The row number is the table's own key, and the only one to look rows up by.
 BY_SEQ = Prepared(_hinted((*MEMORY_COLUMNS, memories.c.seq), "NOT INDEXED").where(memories.c.seq.in_(_listed("seqs"))))
+
+IDS_BY_SEQ = Prepared(
+    _hinted((memories.c.seq, memories.c.id), "NOT INDEXED").where(memories.c.seq.in_(_listed("seqs")))
+)
 
 LIVE_BY_HASH = Prepared(
     _hinted(MEMORY_COLUMNS, "INDEXED BY memories_hash")

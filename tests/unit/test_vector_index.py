@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from maas import PersonalMemoryBrain, Settings
 from maas.records import Scope
 from maas.storage.protocol import Where
-from maas.storage.vector_index import brute_force
+from maas.storage.vector_index import VectorIndex, brute_force, pack
 from tests.conftest import FakeClock
 from tests.fakes import FakeEmbedder
 
@@ -73,3 +73,21 @@ def test_index_equals_brute_force(steps: list[tuple[str, int, str]], cache_bytes
                 for reader in (first, second):
                     check(reader, text, clock, narrowed=action == "recall")
             assert first._store.caches.vectors.nbytes <= cache_bytes
+
+
+@pytest.mark.parametrize("rows", [3, 900, 10_001])
+def test_many_questions_at_once_find_what_each_finds_alone(rows: int) -> None:
+    generator = np.random.default_rng(rows)
+    vectors = generator.standard_normal((rows, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    seqs = np.arange(rows, dtype=np.int64) * 3 + 1
+    index = VectorIndex(16)
+    index.sync(1, 0, lambda: seqs, lambda _: zip(seqs.tolist(), map(pack, vectors), strict=True))
+    queries = generator.standard_normal((9, 16)).astype(np.float32)
+    some = generator.choice(seqs, rows // 3, replace=False)
+    for kept in ({}, {"allowed": some}, {"hidden": some}, {"hidden": seqs}):
+        together = index.search(queries, 5, **kept)
+        for query, hits in zip(queries, together, strict=True):
+            (alone,) = index.search(query[None, :], 5, **kept)
+            assert hits.seqs.tolist() == alone.seqs.tolist()
+            assert hits.scores == pytest.approx(alone.scores, abs=1e-5)
