@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lam_backend.config import LAMConfig
-from lam_backend.delta_rule import chunked
+from lam_backend.delta_rule import Scan, chunked
 
 SLOWEST_BIAS = -6.5
 """softplus(−6.5) = 0.0015: a memory of about 670 tokens; softplus(0) = 0.69 halves at every token."""
@@ -110,21 +110,16 @@ class LAMAttention(nn.Module):
         per_memory = []
         carried = None
         for memory in range(self.memories):
-            first = memory * self.directions
             delta = self.config.memory == "ladder" or memory == 0
-            scan = (q, k, v, beta[first], log_decay[first])
+            scans = [
+                Scan(beta[index], log_decay[index], later=direction == 1)
+                for direction, index in enumerate(range(memory * self.directions, (memory + 1) * self.directions))
+            ]
             start = state if memory == 0 else None
-            if self.directions == 2:
-                later = _strictly_later(q, k, v, beta[first + 1], log_decay[first + 1])
-                scan = tuple(torch.cat(pair) for pair in zip(scan, later, strict=True))  # type: ignore[assignment]
-                if start is not None:
-                    start = torch.cat((start, torch.zeros_like(start)))
-            out, after = chunked(*scan, start, delta=delta, chunk_length=self.config.chunk_length)
-            out = out.to(x.dtype)
-            batch = x.shape[0]
-            per_memory.append([out[:batch], out[batch:].flip(2)] if self.directions == 2 else [out])
+            found = chunked(q, k, v, scans, start, delta=delta, chunk_length=self.config.chunk_length)
+            per_memory.append([read.to(x.dtype) for read, _ in found])
             if memory == 0:
-                carried = after[:batch]
+                carried = found[0][1]
         assert carried is not None
         if self.memories == 1:
             return per_memory[0], carried
@@ -154,17 +149,6 @@ class LAMAttention(nn.Module):
 
     def _per_scan(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:-1], -1, self.config.num_heads).permute(2, 0, 3, 1)  # (scans, B, H, T)
-
-
-def _strictly_later(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> list[Tensor]:
-    """Inputs of the backward scan, reversed in time and delayed by one token.
-
-    The delay makes an inclusive scan read only what lies strictly after each token; the token itself is already in
-    the forward read.
-    """
-    delayed = [F.pad(part[:, :, 1:], (0, 0, 0, 1)) for part in (k, v)]
-    delayed += [F.pad(part[:, :, 1:], (0, 1)) for part in (beta, log_decay)]
-    return [part.flip(2) for part in (q, *delayed)]
 
 
 def parameter_count(config: LAMConfig) -> int:

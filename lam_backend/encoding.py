@@ -49,6 +49,6 @@ def _mean_over_segments(model: DeltaNet6Layer, batch: Sequence[Sequence[int]]) -
         tokens, mask = model.padded(segment)
         if states is not None:
             states = [state[:live] for state in states]
-        hidden, states = model(tokens, mask, states)
-        total[:live] += (hidden[-1].float() * mask[..., None]).sum(1)
+        vectors, states = model.read(tokens, mask, states)
+        total[:live] += (vectors.float() * mask[..., None]).sum(1)
     return total / torch.tensor([len(ids) for ids in batch])[:, None]

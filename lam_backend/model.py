@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,13 +140,28 @@ class DeltaNet6Layer(nn.Module):
             Hidden states: the embeddings and each layer's output, num_layers + 1 of (B, T, D);
             and each layer's forward memory after the segment.
         """
-        hidden = [self.embeddings(ids)]
+        steps = list(self._steps(ids, mask, states))
+        return [x for x, _ in steps], [state for _, state in steps if state is not None]
+
+    def read(self, ids: Tensor, mask: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """What :meth:`forward` ends with: the last layer's token vectors (B, T, D) and the memories after the segment.
+
+        The hidden states between are let go, so that a pass needs the memory of one layer.
+        """
         carried = []
+        x = None
+        for x, state in self._steps(ids, mask, states):  # noqa: B007 — the last one counts
+            if state is not None:
+                carried.append(state)
+        assert x is not None
+        return x, carried
+
+    def _steps(self, ids: Tensor, mask: Tensor, states: list[Tensor] | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        x: Tensor = self.embeddings(ids)
+        yield x, None
         for index, layer in enumerate(self.layers):
-            x, state = layer(hidden[-1], mask, None if states is None else states[index])
-            hidden.append(x)
-            carried.append(state)
-        return hidden, carried
+            x, state = layer(x, mask, None if states is None else states[index])
+            yield x, state
 
     @property
     def vocabulary(self) -> int:

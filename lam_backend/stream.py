@@ -83,8 +83,8 @@ class Stream:
         with torch.inference_mode():
             tokens, mask = self._model.padded([ids])
             states = [memory[None] for memory in self._memory] if self._count else None
-            hidden, carried = self._model(tokens, mask, states)
-        return hidden[-1][0].float(), torch.cat(carried).clone()
+            vectors, carried = self._model.read(tokens, mask, states)
+        return vectors[0].float(), torch.cat(carried).clone()
 
     def state_dict(self) -> State:
         """All that is needed to go on: arrays that any format can hold, about 0.3 MB."""

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from lam_backend.evaluation.sts import Pairs, read_pairs
-from lam_backend.model import DeltaNet6Layer, pooled
+from lam_backend.model import DeltaNet6Layer
 from lam_backend.training.blocklist import Blocklist
 from lam_backend.training.loop import Loss, Pace, Schedule, fit
 from lam_backend.training.losses import cosent, cosine_distance, info_nce, similarity_mse
@@ -93,8 +92,7 @@ class Finetuning:
         )
         vectors, _ = model.embed(ids, mask)
         with torch.no_grad():
-            hidden, _ = self._start(ids, mask)
-            before = F.normalize(pooled(hidden[-1], mask), dim=-1)
+            before, _ = self._start.embed(ids, mask)
         anchor = cosine_distance(vectors, before)
         learnt = self._learnt(batch, vectors)
         total = learnt + self._plan.anchor_weight * anchor
