@@ -122,7 +122,8 @@ def _split(x: Tensor, chunk: int) -> Tensor:
     """(B, H, T, ·) → (B, H, N, C, ·), padded with zeros at the end."""
     if padding := -x.shape[2] % chunk:
         x = F.pad(x, (0, 0, 0, padding))
-    return x.unflatten(2, (-1, chunk))
+    chunks: Tensor = x.unflatten(2, (-1, chunk))
+    return chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,4 +203,5 @@ def _ordered(length: int, *, later: bool, device: torch.device) -> Tensor:
 
 def _solve(system: Tensor, right: Tensor, *, upper: bool) -> Tensor:
     """w of (I + A) w = right, A the strict triangle of ``system``: its diagonal is not read."""
-    return torch.linalg.solve_triangular(system, right, upper=upper, unitriangular=True)
+    solved: Tensor = torch.linalg.solve_triangular(system, right, upper=upper, unitriangular=True)
+    return solved
