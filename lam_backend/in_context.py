@@ -79,7 +79,7 @@ class _Sums:
 def _windows(model: DeltaNet6Layer, ids: Sequence[list[int]], passes: Sequence[tuple[int, ...]], sums: _Sums) -> None:
     owners = [[unit for unit in units for _ in ids[unit]] for units in passes]
     texts = [model.tokenizer.wrapped([token for unit in units for token in ids[unit]]) for units in passes]
-    hidden = model(*model.padded(texts))[0][-1].float()
+    hidden = model.read(*model.padded(texts))[0].float()
     for row, owner in enumerate(owners):
         sums.add(hidden[row, 1 : len(owner) + 1], owner)
 

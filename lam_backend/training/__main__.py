@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lam_backend.config import LAMConfig
+from lam_backend.training.average import average
 from lam_backend.training.curves import plot_curves
 from lam_backend.training.distill import DistillPlan, distill
 from lam_backend.training.finetune import FinetunePlan, finetune
@@ -20,7 +21,7 @@ from lam_backend.training.loop import Pace
 PLANS: dict[str, tuple[type[Any], str]] = {
     "distill": (DistillPlan, "stage 1: learn the teacher's states, vectors and similarities"),
     "long": (LongPlan, "stage 2: texts of several segments with carried and foreign memories"),
-    "finetune": (FinetunePlan, "stage 3: STS-B, a stronger teacher's similarities, contrast"),
+    "finetune": (FinetunePlan, "stage 3: STS-B, a stronger teacher's similarities, contrast, questions"),
 }
 SHAPE = {"memory": ("ladder", "pair"), "levels": ("both", "fast", "slow")}
 SWITCHES = ("flux", "backward", "conv")
@@ -30,6 +31,12 @@ def main(argv: list[str] | None = None) -> None:
     """Run one stage; exits 2 on unusable arguments, 1 when data or checkpoints do not fit."""
     parser = build_parser()
     chosen = parser.parse_args(argv)
+    if chosen.stage == "average":
+        try:
+            average(chosen.checkpoints, chosen.out, chosen.name)
+        except (FileNotFoundError, ValueError) as error:
+            parser.exit(1, f"error: {error}\n")
+        return
     torch.set_num_threads(chosen.threads)
     plan_type = PLANS[chosen.stage][0]
     plan = plan_type(**{field.name: getattr(chosen, field.name) for field in fields(plan_type)})
@@ -73,6 +80,10 @@ def build_parser() -> argparse.ArgumentParser:
                 stage.add_argument(f"--{switch}", action=argparse.BooleanOptionalAction, default=default, help=" ")
         if name == "finetune":
             stage.add_argument("--stronger", type=Path, help="folder of all-mpnet-base-v2")
+    mean = stages.add_parser("average", help="the mean of several runs' weights")
+    mean.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files or run folders of one form")
+    mean.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    mean.add_argument("--name", default="lam", help="the model's name in the file")
     return parser
 
 

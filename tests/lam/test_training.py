@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from lam_backend.checkpoint import load_checkpoint, save_checkpoint
+from lam_backend.config import LAMConfig
 from lam_backend.model import DeltaNet6Layer
 from lam_backend.tokenizer import Tokenizer
 from lam_backend.training import sources
@@ -30,6 +31,7 @@ from lam_backend.training.long import LongPlan, train_long
 from lam_backend.training.loop import Pace
 from lam_backend.training.losses import cosent
 from lam_backend.training.pool import batches, load_pool
+from lam_backend.training.questions import content_words, load_windows, question
 from tests.lam.conftest import TINY, WORDS, write_base
 
 BLOCKED = "The cat sat on the mat."
@@ -88,6 +90,8 @@ def write_data(root: Path) -> Path:
     claims = [json.dumps({"claim": t, "evidences": [{"evidence": sentence(rng)}]}) for t in some(10)]
     write_lines(train / "climate_fever" / "claims.jsonl.gz", claims)
     write_lines(train / "wikisplit_ppdb" / "wikisplit.tsv.gz", tsv("orig\tsplit", some(20), some(20)))
+    synonyms = [f"{WORDS[i]}\t{WORDS[i + 1]}" for i in range(0, len(WORDS) - 1, 2)]
+    write_lines(train / "wikisplit_ppdb" / "ppdb_lexical_synonyms.txt.gz", synonyms)
     digest = hashlib.sha1(normal_form(BLOCKED).encode(), usedforsecurity=False).hexdigest()
     write_lines(evaluation / "blocklist_sha1.txt.gz", [digest])
     scored = tsv("score\tsentence1\tsentence2", [f"{i % 6}.0" for i in range(41)], some(40), some(40))
@@ -204,12 +208,56 @@ def test_the_long_stage_reads_several_segments(data: Path, base: Path, start: Pa
 
 
 def test_fine_tuning_learns_the_order_of_sts(data: Path, base: Path, start: Path, tmp_path: Path) -> None:
-    plan = FinetunePlan(tokens=12_000, sts_share=0.8, peak_lr=1e-3, anchor_weight=0.1, pair_count=200)
+    plan = FinetunePlan(
+        tokens=12_000, sts_share=0.8, peak_lr=1e-3, anchor_weight=0.1, pair_count=200, question_share=0.0
+    )
     finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=10))
     records = [json.loads(line) for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
     sts = [record["sts"] for record in records if "sts" in record]
     assert np.mean(sts[-5:]) < np.mean(sts[:5])
     assert any("pair" in record for record in records)
+
+
+def test_fine_tuning_learns_to_find_the_turn_a_question_was_made_from(
+    data: Path, base: Path, start: Path, tmp_path: Path
+) -> None:
+    plan = FinetunePlan(
+        tokens=20_000, sts_share=0.0, pair_share=0.0, question_share=1.0, question_weight=1.0, peak_lr=1e-3,
+        anchor_weight=0.0, window_count=20, window_characters=200,
+    )  # fmt: skip
+    finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=1000))
+    losses = [json.loads(line)["question"] for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_windows_hold_no_blocked_turn_and_questions_ask_for_what_was_said(data: Path) -> None:
+    windows = load_windows(data, count=30, characters=300, seed=0)
+    assert len(windows) > 10
+    assert not any(BLOCKED in turn for window in windows for turn in window.turns)
+    assert all(sum(map(len, window.turns[:-1])) <= 300 for window in windows)
+    said = "Nora: We visited the railway museum with grandfather yesterday!"
+    asked = {question(said, "Nora", {}, np.random.default_rng(seed)) for seed in range(30)}
+    assert len(asked) > 10
+    for text in asked:
+        assert text is not None
+        assert set(content_words(text)) & {"visited", "railway", "museum", "grandfather", "yesterday"}
+    assert question("Ben: Oh, I see!", "Ben", {}, np.random.default_rng(0)) is None
+    others = {question(said, "Nora", {"museum": ["gallery"]}, np.random.default_rng(seed)) for seed in range(60)}
+    assert any("gallery" in str(text) for text in others)
+
+
+def test_the_mean_of_runs_is_a_model_of_their_form(base: Path, start: Path, tmp_path: Path) -> None:
+    first = load_checkpoint(start)
+    moved = {name: tensor + 1.0 for name, tensor in first.tensors.items()}
+    save_checkpoint(tmp_path / "moved.safetensors", moved, TINY, "moved")
+    main(["average", str(start), str(tmp_path / "moved.safetensors"), "--out", str(tmp_path / "m.safetensors")])
+    for name, tensor in load_checkpoint(tmp_path / "m.safetensors").tensors.items():
+        torch.testing.assert_close(tensor, first.tensors[name] + 0.5)
+    DeltaNet6Layer(base, tmp_path / "m.safetensors")
+    other = LAMConfig.from_dict({**TINY.to_dict(), "flux": False})
+    save_checkpoint(tmp_path / "other.safetensors", DeltaNet6Layer.untrained(base, other).trained_state(), other, "o")
+    with pytest.raises(SystemExit, match="1"):
+        main(["average", str(start), str(tmp_path / "other.safetensors"), "--out", str(tmp_path / "n.safetensors")])
 
 
 def test_cosent_is_zero_only_for_the_right_order() -> None:
