@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen = parser.parse_args(argv)
     if chosen.stage == "average":
         try:
-            average(chosen.checkpoints, chosen.out, chosen.name)
+            average(chosen.checkpoints, chosen.out, chosen.name, chosen.base)
         except (FileNotFoundError, ValueError) as error:
             parser.exit(1, f"error: {error}\n")
         return
@@ -82,8 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
             stage.add_argument("--stronger", type=Path, help="folder of all-mpnet-base-v2")
     mean = stages.add_parser("average", help="the mean of several runs' weights")
     mean.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files or run folders of one form")
-    mean.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    mean.add_argument("--name", default="lam", help="the model's name in the file")
+    mean.add_argument("--out", type=Path, required=True, help="the folder to write")
+    mean.add_argument("--base", type=Path, help="base model folder; none: the packaged all-MiniLM-L6-v2")
+    mean.add_argument("--name", default="lam-base-v1", help="the model's name in the file")
     return parser
 
 

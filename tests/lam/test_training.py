@@ -250,14 +250,26 @@ def test_the_mean_of_runs_is_a_model_of_their_form(base: Path, start: Path, tmp_
     first = load_checkpoint(start)
     moved = {name: tensor + 1.0 for name, tensor in first.tensors.items()}
     save_checkpoint(tmp_path / "moved.safetensors", moved, TINY, "moved")
-    main(["average", str(start), str(tmp_path / "moved.safetensors"), "--out", str(tmp_path / "m.safetensors")])
-    for name, tensor in load_checkpoint(tmp_path / "m.safetensors").tensors.items():
-        torch.testing.assert_close(tensor, first.tensors[name] + 0.5)
-    DeltaNet6Layer(base, tmp_path / "m.safetensors")
+    given = ["average", str(start), str(tmp_path / "moved.safetensors"), "--base", str(base), "--name", "mean"]
+    main([*given, "--out", str(tmp_path / "mean")])
+    for name, tensor in load_checkpoint(tmp_path / "mean").tensors.items():
+        torch.testing.assert_close(tensor, first.tensors[name] + 0.5, rtol=0.01, atol=0.01)
+    assert DeltaNet6Layer(base, tmp_path / "mean").name == "mean"
+    assert json.loads((tmp_path / "mean" / "config.json").read_text())["num_heads"] == TINY.num_heads
     other = LAMConfig.from_dict({**TINY.to_dict(), "flux": False})
     save_checkpoint(tmp_path / "other.safetensors", DeltaNet6Layer.untrained(base, other).trained_state(), other, "o")
     with pytest.raises(SystemExit, match="1"):
-        main(["average", str(start), str(tmp_path / "other.safetensors"), "--out", str(tmp_path / "n.safetensors")])
+        main(
+            [
+                "average",
+                str(start),
+                str(tmp_path / "other.safetensors"),
+                "--base",
+                str(base),
+                "--out",
+                str(tmp_path / "n"),
+            ]
+        )
 
 
 def test_cosent_is_zero_only_for_the_right_order() -> None:
