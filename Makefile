@@ -1,7 +1,7 @@
-# make serve   set up what is missing, then serve on 127.0.0.1:8000   (ARGS="--port 9000" is passed on)
+# make serve   set up what is missing, package the encoder, serve on 127.0.0.1:8000   (ARGS="--port 9000" is passed on)
 # make test    set up what is missing, then run the whole suite       (ARGS="tests/api -x" narrows it)
 # make lint    ruff and mypy --strict
-# make clean   remove the environment and caches; the data folder stays
+# make clean   remove the environment, the bundle and caches; the data folder stays
 
 PYTHON ?= python3
 VENV   := .venv
@@ -9,9 +9,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 ARGS    =
 
+# The encoder's weights, and the bundle that is made from them. Without weights maas serves with another encoder.
+WEIGHTS := $(wildcard lam_backend/weights/lam-base-v1/model.safetensors)
+BUNDLE  := dist/lam-base-v1/lam_config.json
+
 .PHONY: serve test lint clean
 
-serve: $(VENV)/installed
+serve: $(VENV)/installed $(if $(WEIGHTS),$(BUNDLE))
 	@$(BIN)/maas serve $(ARGS)
 
 test: $(VENV)/installed-dev
@@ -21,8 +25,12 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+$(BUNDLE): $(WEIGHTS) | $(VENV)/installed
+	@echo "Packaging the encoder into dist/lam-base-v1, once"
+	-@$(BIN)/python -m lam_backend.packaging.package_lam > /dev/null
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \

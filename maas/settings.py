@@ -38,8 +38,8 @@ class EmbedderSettings(Section):
     backend: Literal["auto", "deltanet", "lam", "sentence-transformers"] = Field(
         "auto", description="auto: the first that loads of lam, deltanet, sentence-transformers."
     )
-    lam_path: Path | None = Field(
-        None, description="Folder of the lam-base-v1 bundle; unset: models/lam-base-v1 in the data folder."
+    lam_path: Path = Field(
+        Path("dist/lam-base-v1"), description="Folder of the lam-base-v1 bundle; `make serve` builds this one."
     )
     deltanet_checkpoint: Path | None = Field(None, description="LAM checkpoint; unset: the released weights.")
     deltanet_teacher: Path | None = Field(None, description="Base model folder; unset: the packaged MiniLM.")
@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
     )
 
-    data_dir: Path = Field(Path("data"), description="Folder of the database, caches and models.")
+    data_dir: Path = Field(Path("data"), description="Folder of the database and caches.")
     bootstrap_key: str | None = Field(
         None, description="First admin key, `maas_<id>_<secret>`, for unattended set-ups; unset: made and printed once."
     )

@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     archive = chosen.out / f"{NAME}-dist.tar.gz"
-    for path in (*sorted(folder.iterdir()), archive):
+    for path in (*sorted(path for path in folder.rglob("*") if path.is_file()), archive):
         sys.stdout.write(f"{path.stat().st_size / 1e6:8.2f} MB  {path}\n")
     sys.stdout.write(f"fingerprint {model.fingerprint}\n{archive} {sha256(archive)}\n")
     if measured:

@@ -74,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
             for key, values in SHAPE.items():
                 stage.add_argument(f"--{key}", choices=values, default=values[0], help="form of the model")
             stage.add_argument("--num-heads", type=int, default=LAMConfig().num_heads, help="heads of d_model / n")
-            stage.add_argument("--gate-rank", type=int, default=0, help="rank of the output gate; 0: full")
+            stage.add_argument(
+                "--gate-rank", type=int, default=LAMConfig().gate_rank, help="rank of the output gate; 0: full"
+            )
             for switch in SWITCHES:
                 default = getattr(LAMConfig(), switch)
                 stage.add_argument(f"--{switch}", action=argparse.BooleanOptionalAction, default=default, help=" ")

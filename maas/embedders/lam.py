@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maas.embedders.lam_family import LamFamilyEmbedder, lam_backend_class
@@ -15,12 +14,17 @@ BUNDLE = "lam-base-v1"
 
 
 def build(settings: Settings) -> LamFamilyEmbedder:
-    """Load the bundle at ``embedder.lam_path``, else ``models/lam-base-v1`` in the data folder.
+    """Load the bundle at ``embedder.lam_path``.
 
     Raises:
         EmbedderUnavailableError: the encoder or its bundle is missing or broken.
     """
-    folder = bundle_folder(settings)
+    folder = settings.embedder.lam_path
+    if not folder.is_dir():
+        raise EmbedderUnavailableError(
+            f"there is no LAM bundle at {folder.absolute()}; unpack or build {BUNDLE} there "
+            "(`python -m lam_backend.packaging.package_lam`), or set embedder.lam_path to it"
+        )
     encoder_class = lam_backend_class("LAMEncoder")
     try:
         encoder = encoder_class(str(folder))
@@ -29,12 +33,3 @@ def build(settings: Settings) -> LamFamilyEmbedder:
             f"the LAM bundle in {folder} cannot be loaded ({error}); replace it with an intact {BUNDLE} bundle"
         ) from error
     return LamFamilyEmbedder(encoder)
-
-
-def bundle_folder(settings: Settings) -> Path:
-    folder = settings.embedder.lam_path or settings.data_dir / "models" / BUNDLE
-    if not folder.is_dir():
-        raise EmbedderUnavailableError(
-            f"there is no LAM bundle at {folder}; put the {BUNDLE} folder there, or set embedder.lam_path to it"
-        )
-    return folder

@@ -41,9 +41,9 @@ def test_sentence_transformers_comes_wrapped_with_the_configured_limits(here: Pa
 
 
 def test_a_missing_lam_bundle_says_where_it_was_looked_for(here: Path) -> None:
-    with pytest.raises(EmbedderUnavailableError, match="put the lam-base-v1 folder there") as missing:
+    with pytest.raises(EmbedderUnavailableError, match="unpack or build lam-base-v1 there") as missing:
         build_embedder(settings_for(here, backend="lam"))
-    assert str(here / "data" / "models" / "lam-base-v1") in missing.value.detail
+    assert str(here / "dist" / "lam-base-v1") in missing.value.detail
     with pytest.raises(EmbedderUnavailableError, match="elsewhere"):
         build_embedder(settings_for(here, backend="lam", lam_path=here / "elsewhere"))
 

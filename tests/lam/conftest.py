@@ -32,7 +32,7 @@ WORDS = [
     "over",
     "sea",
 ]
-TINY = LAMConfig(d_model=32, num_heads=4, num_layers=2, segment_length=32, chunk_length=8)
+TINY = LAMConfig(d_model=32, num_heads=4, num_layers=2, segment_length=32, chunk_length=8, gate_rank=8)
 
 
 def write_base(folder: Path, config: LAMConfig = TINY) -> Path:

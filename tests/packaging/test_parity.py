@@ -86,7 +86,7 @@ def test_passages_agree(model: DeltaNet6Layer, encoder: Any) -> None:
         {},
         {"flux": False},
         {"backward": False},
-        {"gate_rank": 4},
+        {"gate_rank": 0},
         {"flux": False, "backward": False},
         {"levels": "slow"},
     ],
