@@ -179,8 +179,7 @@ class PersonalMemoryBrain(Administration, Portability):
     def recall(self, query: str, *, user_id: str, **fields: Any) -> RecallResponse:
         """The memories that answer ``query`` best. ``fields`` are those of :class:`RecallRequest`.
 
-        Scores are in 0..1 in every mode: dense is the cosine (below 0 counts as 0), lexical the share of the
-        BM25 a perfect match would have, hybrid their weighted mean.
+        A score is how likely the memory answers the question, in 0..1 in every mode; see docs/recall.md.
 
         Raises:
             InvalidInputError: names every field at fault.

@@ -1,49 +1,119 @@
-"""BM25 over one user's memories.
+"""BM25F over one user's memories: a turn's own words, those of its neighbours, and those of its session.
 
-Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with Lucene's idf, which
-is never negative. k1 and b are the values of that literature.
+Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), section 3.6: each field's term
+frequency is divided by that field's own length, the fields are summed by weight, and the sum saturates once. Lucene's
+idf, which is never negative. k1 and b are the values of that literature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 K1 = 1.2
 B = 0.75
+# Words of the turn before count half: an answer is understood from its question. Those of the turn after, less.
+BEFORE = 0.5
+AFTER = 0.3
+# How much a session about the question's words adds to each of its turns.
+SESSION = 0.4
 
-Postings = Sequence[NDArray[np.int64]]
-Lengths = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+Places = NDArray[np.int64]
+Values = NDArray[np.float64]
 
 
-def bm25(
-    postings: Postings, documents: int, total_terms: int, lengths: Lengths
-) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """Score every document that holds a query term.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a user's memories lie beside each other; a memory is named by its place 0 … n−1.
+
+    Attributes:
+        seqs: (n,) row numbers, ascending.
+        lengths: (n,) terms of each.
+        before, after: (n,) place of the session's turn before and after; −1 where there is none.
+        session: (n,) number of its session, −1 for a memory of none.
+        session_lengths: (s,) terms of each session.
+        speaker: (n,) index into ``speakers``, −1 for a memory nobody said.
+        speakers: names as stored.
+        assistant: (n,) True for what was not said by a person.
+    """
+
+    seqs: Places
+    lengths: Values
+    before: Places
+    after: Places
+    session: Places
+    session_lengths: Values
+    speaker: Places
+    speakers: tuple[str, ...]
+    assistant: NDArray[np.bool_]
+
+    def places(self, seqs: Places) -> Places:
+        """Places of rows (m,); −1 for a row that is not here."""
+        if not len(self.seqs):
+            return np.full(len(seqs), -1)
+        place = np.minimum(np.searchsorted(self.seqs, seqs), len(self.seqs) - 1)
+        return np.where(self.seqs[place] == seqs, place, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the words say: (n,) by place, each the share in 0..1 of what a perfect match would reach."""
+
+    turn: Values
+    session: Values
+
+
+def bm25(postings: Sequence[Places], layout: Layout) -> Evidence:
+    """Score every memory.
 
     Args:
-        postings: for each query term the documents that hold it, (occurrences,) ascending, a document once an
-            occurrence.
-        documents: how many documents the user has.
-        total_terms: their lengths summed.
-        lengths: documents (n,) → their lengths in terms (n,).
-
-    Returns:
-        documents (n,) ascending; scores (n,); and the ceiling, which no score reaches: every term, infinitely often.
+        postings: for each query term the places of the memories that hold it, ascending, a place once an occurrence.
+        layout: where the memories lie.
     """
-    terms = np.repeat(np.arange(len(postings)), [len(found) for found in postings])
-    occurrences = np.concatenate([*postings, np.empty(0, np.int64)])
-    # One entry for each pair of a term and a document that holds it.
-    starts = np.flatnonzero((np.diff(occurrences, prepend=-1) != 0) | (np.diff(terms, prepend=-1) != 0))
-    frequency = np.diff(starts, append=len(occurrences))
-    holder, term = occurrences[starts], terms[starts]
-    holders = np.bincount(term, minlength=len(postings))
-    idf = np.log1p(np.maximum(documents - holders + 0.5, 0) / (holders + 0.5))
-    documents_held, place = np.unique(holder, return_inverse=True)
-    average = max(1.0, total_terms / max(1, documents))
-    norm = K1 * (1 - B + B * lengths(documents_held) / average)
-    part = idf[term] * frequency * (K1 + 1) / (frequency + norm[place])
-    scores = np.bincount(place, weights=part, minlength=len(documents_held)).astype(np.float64)
-    return documents_held, scores, float(idf.sum() * (K1 + 1))
+    n, sessions = len(layout.seqs), len(layout.session_lengths)
+    norm = _length_norm(layout.lengths)
+    session_norm = _length_norm(layout.session_lengths)
+    turn, session = np.zeros(n), np.zeros(sessions)
+    ceiling = 0.0
+    for occurrences in postings:
+        places, counts = _counted(occurrences)
+        weight = _idf(n, len(places))
+        ceiling += weight
+        frequency = counts / norm[places]
+        field = np.zeros(n + 1)  # what has no neighbour writes to the last place, which nobody reads
+        field[places] = frequency
+        field[layout.after[places]] += BEFORE * frequency
+        field[layout.before[places]] += AFTER * frequency
+        found = np.flatnonzero(field[:n])
+        turn[found] += weight * field[found] / (field[found] + K1)
+        if sessions > 1:
+            held = np.bincount(layout.session[places] + 1, weights=counts, minlength=sessions + 1)[1:] / session_norm
+            session += _idf(sessions, int(np.count_nonzero(held))) * held / (held + K1)
+    if ceiling:
+        turn /= ceiling
+        session = np.minimum(session / ceiling, 1)
+    return Evidence(turn, np.append(session, 0.0)[layout.session])
+
+
+def combined(evidence: Evidence) -> Values:
+    """One share in 0..1 from those of turn and session, (n,)."""
+    share: Values = (evidence.turn + SESSION * evidence.session) / (1 + SESSION)
+    return share
+
+
+def _counted(occurrences: Places) -> tuple[Places, Values]:
+    starts = np.flatnonzero(np.diff(occurrences, prepend=-1))
+    return occurrences[starts], np.diff(starts, append=len(occurrences)).astype(np.float64)
+
+
+def _idf(documents: int, holders: int) -> float:
+    return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
+
+
+def _length_norm(lengths: Values) -> Values:
+    average = max(1.0, float(lengths.mean())) if len(lengths) else 1.0
+    norm: Values = 1 - B + B * lengths / average
+    return norm

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from maas.embedders.protocol import Vectors
 from maas.recall.filters import Filter
+from maas.recall.lexical import Evidence, Layout
 from maas.records import ApiKey, HistoryEntry, Memory, Scope
 
 Seqs = NDArray[np.int64]
@@ -52,9 +53,10 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class LexicalHits(Hits):
-    """BM25 hits, and the score that no memory can exceed for this query: scores / ceiling is in 0..1."""
+    """The best by :func:`maas.recall.lexical.combined`, and what the words say of every memory of the user."""
 
-    ceiling: float
+    layout: Layout
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,10 @@ class ReadTransaction(Protocol):
         """Cosine of (dim,) ``query`` with each row (n,); NaN where the row has no vector in this space."""
 
     def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
-        """The k best by BM25 over this user's memories alone: other users touch neither scores nor speed."""
+        """The k best by BM25F over this user's memories alone: other users touch neither scores nor speed."""
+
+    def layout(self, scope: Scope) -> Layout:
+        """How the user's memories lie beside each other. Rows that this snapshot lacks may be among them."""
 
     def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
         """Memories by id, those beyond ``after``."""

@@ -14,12 +14,11 @@ from sqlalchemy import and_, func, or_, select
 
 from maas.embedders.protocol import Vectors
 from maas.ids import tag_of
-from maas.recall.lexical import bm25
+from maas.recall.lexical import Layout, bm25, combined
 from maas.records import HistoryEntry, Memory, Scope
 from maas.storage import statements
 from maas.storage.cache import ByteBoundedCache
 from maas.storage.engine import Transaction
-from maas.storage.length_table import LengthTable
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, Where
 from maas.storage.rows import MEMORY_COLUMNS, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sqlite_admin import AdminQueries
@@ -33,6 +32,7 @@ from maas.storage.tables import (
     users,
     vectors,
 )
+from maas.storage.turn_table import TurnRow, TurnTable
 from maas.storage.vector_index import VectorIndex
 from maas.storage.where import live, narrowed, owned
 
@@ -45,17 +45,17 @@ class Caches:
     """What the store keeps in memory between transactions, by (user number, space) and by user number."""
 
     vectors: ByteBoundedCache[VectorIndex]
-    lengths: ByteBoundedCache[LengthTable]
+    turns: ByteBoundedCache[TurnTable]
     # Rows of a table that only grows: once committed, a space stays as it is.
     spaces: dict[str, SpaceRow] = field(default_factory=dict)
 
     def forget(self, number: int) -> None:
         self.vectors.drop(lambda key: isinstance(key, tuple) and key[0] == number)
-        self.lengths.drop(lambda key: key == number)
+        self.turns.drop(lambda key: key == number)
 
     def clear(self) -> None:
         self.vectors.clear()
-        self.lengths.clear()
+        self.turns.clear()
 
 
 class SqliteReader(AdminQueries):
@@ -148,19 +148,27 @@ class SqliteReader(AdminQueries):
         return np.full(len(seqs), np.nan, np.float32) if index is None else index.similarities(query, seqs)
 
     def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
+        layout = self.layout(scope)
         user = self._user(scope)
-        if user is None or not terms:
-            return LexicalHits(_NOTHING.seqs, _NOTHING.scores, 0.0)
-        wanted = _listed([f"{user.number}_{term}" for term in terms])
-        postings = [_numbers(row[0]) for row in statements.POSTINGS.each(self._driver, terms=wanted)]
-        seqs, scores, ceiling = bm25(postings, user.memories, user.terms, self._lengths(scope, user).of)
-        if len(seqs):
+        postings = []
+        if user is not None:
+            wanted = _listed([f"{user.number}_{term}" for term in terms])
+            places = (layout.places(_numbers(row[0])) for row in statements.POSTINGS.each(self._driver, terms=wanted))
+            postings = [found[found >= 0] for found in places]
+        evidence = bm25(postings, layout)
+        scores = combined(evidence)
+        found = np.flatnonzero(evidence.turn)
+        if len(found):
             allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
-            stays = ~np.isin(seqs, left_out) if allowed is None else np.isin(seqs, allowed)
-            seqs, scores = seqs[stays], scores[stays]
+            seqs = layout.seqs[found]
+            found = found[~np.isin(seqs, left_out) if allowed is None else np.isin(seqs, allowed)]
         # Equal scores: the row stored last first, as everywhere.
-        best = np.lexsort((-seqs, -scores))[:k]
-        return LexicalHits(seqs[best], scores[best].astype(np.float32), ceiling)
+        best = found[np.lexsort((-layout.seqs[found], -scores[found]))[:k]]
+        return LexicalHits(layout.seqs[best], scores[best].astype(np.float32), layout, evidence)
+
+    def layout(self, scope: Scope) -> Layout:
+        user = self._user(scope)
+        return TurnTable().layout() if user is None else self._turns(scope, user).layout()
 
     def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
         query = select(*MEMORY_COLUMNS, memories.c.seq, memories.c.stored_at)
@@ -225,9 +233,6 @@ class SqliteReader(AdminQueries):
         if user is None or space is None:
             return None
 
-        def seqs() -> Seqs:
-            return _numbers(statements.ALL_SEQS.scalar(self._driver, **owner(scope)))
-
         def changed(since: int) -> Iterator[tuple[int, bytes]]:
             own = {**owner(scope), "space": space.space}
             if since == 0:  # the range of vectors is read in one go; later the few that changed are picked
@@ -236,19 +241,21 @@ class SqliteReader(AdminQueries):
 
         key = (user.number, space.space)
         index = self._caches.vectors.get(key, lambda: VectorIndex(space.dim))
-        index.sync(user.revision, user.reset_revision, seqs, changed)
+        index.sync(user.revision, user.reset_revision, lambda: self._seqs(scope), changed)
         self._caches.vectors.settle(key, index)
         return index
 
-    def _lengths(self, scope: Scope, user: UserRow) -> LengthTable:
-        def changed(since: int) -> tuple[Seqs, NDArray[np.int64]]:
-            row = statements.CHANGED_LENGTHS.first(self._driver, **owner(scope), since=since)
-            return (_numbers(None), _numbers(None)) if row is None else (_numbers(row[0]), _numbers(row[1]))
+    def _turns(self, scope: Scope, user: UserRow) -> TurnTable:
+        def changed(since: int) -> Iterator[TurnRow]:
+            return map(TurnRow._make, statements.CHANGED_TURNS.each(self._driver, **owner(scope), since=since))
 
-        table = self._caches.lengths.get(user.number, LengthTable)
-        table.sync(user.revision, user.reset_revision, changed)
-        self._caches.lengths.settle(user.number, table)
+        table = self._caches.turns.get(user.number, TurnTable)
+        table.sync(user.revision, user.reset_revision, lambda: self._seqs(scope), changed)
+        self._caches.turns.settle(user.number, table)
         return table
+
+    def _seqs(self, scope: Scope) -> Seqs:
+        return _numbers(statements.ALL_SEQS.scalar(self._driver, **owner(scope)))
 
 
 def _numbers(listed: str | None) -> Seqs:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BindParameter, ScalarSelect, Select, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ScalarSelect,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from maas.records import Scope
@@ -97,10 +110,18 @@ SUPERSEDED = Prepared(_hinted(_SEQS, "INDEXED BY memories_superseded").where(mem
 
 ALL_SEQS = Prepared(select(*_SEQS).where(*_OWNED))
 
-CHANGED_LENGTHS = Prepared(
-    _hinted((*_SEQS, func.group_concat(memories.c.term_count)), "INDEXED BY memories_revision").where(
-        memories.c.revision > bindparam("since")
-    )
+CHANGED_TURNS = Prepared(
+    _hinted(
+        (
+            memories.c.seq,
+            memories.c.term_count,
+            memories.c.session_id,
+            type_coerce(memories.c.created_at, BigInteger),
+            memories.c.name,
+            memories.c.role,
+        ),
+        "INDEXED BY memories_revision",
+    ).where(memories.c.revision > bindparam("since"))
 )
 
 ALL_VECTORS = Prepared(select(vectors.c.seq, vectors.c.vector).where(*_OWN_VECTORS))

@@ -1,6 +1,6 @@
 """The schema as SQLAlchemy sees it. ``migrations/`` creates it; the database is the only truth.
 
-Tenant and user come first in every key. Every index that is not in the database (FAISS, document lengths) is
+Tenant and user come first in every key. Every index that is not in the database (FAISS, turn tables) is
 rebuilt from these tables, and told to catch up by the user's ``revision``.
 """
 

@@ -71,7 +71,7 @@ def found(store: MemoryStore, scope: Scope, query: str, where: Where | None = No
         near = transaction.dense(scope, SPACE, EMBEDDER.encode([query]), 10, where)[0]
         words = transaction.lexical(scope, document_terms(query), 10, where)
         rows = transaction.by_seq(scope, [*near.seqs.tolist(), *words.seqs.tolist()])
-        assert all(score <= words.ceiling for score in words.scores)
+        assert all(0 < score < 1 for score in words.scores)
         return [rows[s].text for s in near.seqs.tolist()], [rows[s].text for s in words.seqs.tolist()]
 
 

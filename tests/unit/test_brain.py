@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -42,7 +43,11 @@ def test_recalls_the_nearest_first_with_scores_in_range(brain: PersonalMemoryBra
     scores = [hit.score for hit in hits]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
-    assert set(hits[0].explain or {}) == ({"dense", "lexical"} if mode == "hybrid" else {mode})
+    explain = hits[0].explain or {}
+    parts = {"dense": {"dense"}, "lexical": {"lexical", "session", "speaker", "role"}}
+    parts["hybrid"] = parts["dense"] | parts["lexical"]
+    assert set(explain) == parts[mode] | {"prior"}
+    assert 1 / (1 + math.exp(-sum(explain.values()))) == pytest.approx(scores[0])
     best = scores[0]
     assert texts(brain, "who bakes bread", mode=mode, min_score=best) == ["I bake bread"]
 

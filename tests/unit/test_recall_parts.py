@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maas.recall.analysis import MAX_TERM_LENGTH, document_terms, query_terms
-from maas.recall.fusion import dense_scores, fuse, lexical_scores
-from maas.recall.lexical import K1, B, bm25
+from maas.recall.fusion import CURVES, cosines
+from maas.recall.lexical import AFTER, BEFORE, K1, B, bm25, combined
+from maas.storage.turn_table import TurnRow, TurnTable
 
 
 @pytest.mark.parametrize(
@@ -49,32 +50,111 @@ def test_terms_fit_the_index(text: str) -> None:
     assert set(query_terms(text)) <= set(document_terms(text))
 
 
-documents = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=6), min_size=1, max_size=8)
+turns = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from("abcd"), min_size=1, max_size=6),
+        st.sampled_from([None, "x", "y", "z"]),
+        st.integers(0, 3),
+    ),
+    min_size=1,
+    max_size=10,
+)
 
 
-@given(documents, st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True))
-def test_bm25_equals_the_formula(docs: list[list[str]], query: list[str]) -> None:
-    postings = [np.array([i for i, doc in enumerate(docs) for word in doc if word == term], np.int64) for term in query]
-    lengths = np.array([len(doc) for doc in docs], np.float64)
-    found, scores, ceiling = bm25(postings, len(docs), int(lengths.sum()), lambda seqs: lengths[seqs])
-    average, expected = lengths.sum() / len(docs), {}
-    for i, doc in enumerate(docs):
-        total = 0.0
+def table_of(rows: list[tuple[list[str], str | None, int]]) -> TurnTable:
+    table = TurnTable()
+    listed = [TurnRow(seq, len(words), session, at, None, None) for seq, (words, session, at) in enumerate(rows, 1)]
+    table.sync(1, 0, lambda: np.empty(0, np.int64), lambda _since: listed)
+    return table
+
+
+@given(turns, st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True))
+def test_bm25_equals_the_formula(rows: list[tuple[list[str], str | None, int]], query: list[str]) -> None:
+    """Turn by turn and word by word: each field's frequency over its own length norm, the sum saturated once."""
+    layout = table_of(rows).layout()
+    postings = [
+        np.array([i for i, (words, _, _) in enumerate(rows) for word in words if word == term], np.int64)
+        for term in query
+    ]
+    evidence = bm25(postings, layout)
+
+    def norm(length: int, lengths: list[int]) -> float:
+        return 1 - B + B * length / (sum(lengths) / len(lengths))
+
+    def idf(documents: int, holders: int) -> float:
+        return math.log(1 + (documents - holders + 0.5) / (holders + 0.5))
+
+    lengths = [len(words) for words, _, _ in rows]
+    sessions = {s: [w for words, of, _ in rows if of == s for w in words] for _, s, _ in rows if s is not None}
+    session_lengths = [len(words) for words in sessions.values()]
+    ceiling = sum(idf(len(rows), sum(term in words for words, _, _ in rows)) for term in query)
+    for i, (_, session, _) in enumerate(rows):
+        ordered = sorted((at, j) for j, (_, s, at) in enumerate(rows) if s == session and session is not None)
+        position = [j for _, j in ordered].index(i) if session is not None else 0
+        fields = [(1.0, i)]
+        if position > 0:
+            fields.append((BEFORE, ordered[position - 1][1]))
+        if position + 1 < len(ordered):
+            fields.append((AFTER, ordered[position + 1][1]))
+        turn = of_session = 0.0
         for term in query:
-            holders = sum(term in other for other in docs)
-            idf = math.log(1 + (len(docs) - holders + 0.5) / (holders + 0.5))
-            frequency = doc.count(term)
-            total += idf * frequency * (K1 + 1) / (frequency + K1 * (1 - B + B * len(doc) / average))
-        if any(term in doc for term in query):
-            expected[i] = total
-    assert found.tolist() == sorted(expected)
-    assert scores.tolist() == pytest.approx([expected[i] for i in found.tolist()])
-    assert all(score <= ceiling for score in scores)
+            field = sum(w * rows[j][0].count(term) / norm(lengths[j], lengths) for w, j in fields)
+            turn += idf(len(rows), sum(term in words for words, _, _ in rows)) * field / (field + K1)
+            if session is not None and len(sessions) > 1:
+                held = sessions[session].count(term) / norm(len(sessions[session]), session_lengths)
+                holders = sum(term in words for words in sessions.values())
+                of_session += idf(len(sessions), holders) * held / (held + K1)
+        assert evidence.turn[i] == pytest.approx(turn / ceiling)
+        assert evidence.session[i] == pytest.approx(min(1, of_session / ceiling))
+    assert ((combined(evidence) >= 0) & (combined(evidence) < 1)).all()
 
 
-def test_scores_are_shares() -> None:
-    cosines = np.array([-1, 0.5, 1.01, np.nan])
-    assert dense_scores(cosines).tolist() == [0, 0.5, 1, 0]
-    assert lexical_scores(np.array([1.0, 2.0]), 4.0).tolist() == [0.25, 0.5]
-    assert lexical_scores(np.array([1.0]), 0.0).tolist() == [0]
-    assert fuse(np.ones(1), np.ones(1)).tolist() == pytest.approx([1])
+@given(turns, st.data())
+def test_a_table_that_caught_up_in_steps_equals_one_read_at_once(
+    rows: list[tuple[list[str], str | None, int]], data: st.DataObject
+) -> None:
+    """Rows arrive in any order of time, change their session, and go."""
+    stepwise, kept, revision, reset = TurnTable(), {}, 0, 0
+    for seq, (words, session, at) in enumerate(rows, 1):
+        revision += 1
+        changed = {seq: TurnRow(seq, len(words), session, at, session, "assistant" if at else "user")}
+        if kept and data.draw(st.booleans()):
+            other = data.draw(st.sampled_from(sorted(kept)))
+            changed[other] = kept[other]._replace(session=data.draw(st.sampled_from([None, "x"])), terms=9)
+        kept |= changed
+        if data.draw(st.booleans()):
+            del kept[data.draw(st.sampled_from(sorted(kept)))]
+            reset = revision
+        fresh = [row for number, row in changed.items() if number in kept]
+        present = np.array(sorted(kept), np.int64)
+        stepwise.sync(revision, reset, lambda present=present: present, lambda _since, rows=fresh: rows)
+    at_once = TurnTable()
+    at_once.sync(revision, 0, lambda: np.empty(0, np.int64), lambda _since: kept.values())
+    mine, theirs = stepwise.layout(), at_once.layout()
+    for name in ("seqs", "lengths", "before", "after", "assistant"):
+        assert getattr(mine, name).tolist() == getattr(theirs, name).tolist(), name
+    for layout in (mine, theirs):
+        assert [layout.speakers[s] if s >= 0 else None for s in layout.speaker] == [
+            kept[seq].name for seq in sorted(kept)
+        ]
+        assert layout.session_lengths.sum() == sum(row.terms for row in kept.values() if row.session is not None)
+
+
+def test_scores_are_probabilities_and_their_parts_add_up() -> None:
+    assert cosines(np.array([-1, 0.5, 1.01, np.nan])).tolist() == [0, 0.5, 1, 0]
+    for curve in CURVES.values():
+        scores = curve.probabilities(np.array([0.0, 0.3, 0.6, 1.5]), curve.topic)
+        assert (np.diff(scores) > 0).all()
+        assert scores[0] < 0.05
+        assert scores[-1] > 0.95
+        total = sum(curve.contributions({"lexical": 0.2, "dense": 0.1}, 0.2).values())
+        assert 1 / (1 + math.exp(-total)) == pytest.approx(curve.probabilities(np.array([0.3]), 0.2)[0])
+
+
+def test_what_the_topic_earns_is_the_mean_of_the_11th_to_the_30th() -> None:
+    curve = CURVES["hybrid"]
+    evidence = np.array([0.9] * 10 + [0.5] * 20 + [0.1] * 70)
+    assert curve.background(evidence, 100) == pytest.approx(0.5)
+    assert curve.background(evidence[:20], 20) == pytest.approx((0.5 + curve.topic) / 2), "10 shown, 10 presumed"
+    assert curve.background(evidence[:3], 3) == curve.topic
+    assert curve.background(evidence[:3], 1000) == 0, "the others were looked at, and said nothing"
