@@ -19,6 +19,7 @@ from maas.records import HistoryEntry, Memory, Scope
 from maas.storage import statements
 from maas.storage.cache import ByteBoundedCache
 from maas.storage.engine import Transaction
+from maas.storage.narrowing import Narrowing, narrowing_key
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, Where
 from maas.storage.rows import MEMORY_COLUMNS, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sqlite_admin import AdminQueries
@@ -42,19 +43,22 @@ _NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """What the store keeps in memory between transactions, by (user number, space) and by user number."""
+    """What the store keeps in memory between transactions, by user number and what else tells them apart."""
 
     vectors: ByteBoundedCache[VectorIndex]
+    narrowings: ByteBoundedCache[Narrowing]
     turns: ByteBoundedCache[TurnTable]
     # Rows of a table that only grows: once committed, a space stays as it is.
     spaces: dict[str, SpaceRow] = field(default_factory=dict)
 
     def forget(self, number: int) -> None:
-        self.vectors.drop(lambda key: isinstance(key, tuple) and key[0] == number)
+        for cache in (self.vectors, self.narrowings):
+            cache.drop(lambda key: isinstance(key, tuple) and key[0] == number)
         self.turns.drop(lambda key: key == number)
 
     def clear(self) -> None:
         self.vectors.clear()
+        self.narrowings.clear()
         self.turns.clear()
 
 
@@ -212,14 +216,31 @@ class SqliteReader(AdminQueries):
 
     def _visible(self, scope: Scope, where: Where) -> tuple[Seqs | None, Seqs | None]:
         """Rows to search among, or (when the caller does not narrow) the fewer rows to leave out."""
-        if where.narrows:
-            query = select(func.group_concat(memories.c.seq)).where(owned(scope), live(where), narrowed(where))
-            return _numbers(self._connection.execute(query).scalar()), None
-        expired = _numbers(statements.EXPIRED.scalar(self._driver, **owner(scope), now=where.now))
-        if where.include_superseded:
-            return None, expired
-        superseded = _numbers(statements.SUPERSEDED.scalar(self._driver, **owner(scope)))
-        return None, np.concatenate([expired, superseded])
+        left_out = _numbers(statements.EXPIRED.scalar(self._driver, **owner(scope), now=where.now))
+        if not where.include_superseded:
+            superseded = _numbers(statements.SUPERSEDED.scalar(self._driver, **owner(scope)))
+            left_out = np.concatenate([left_out, superseded])
+        if not where.narrows:
+            return None, left_out
+        allowed = self._narrowed(scope, where)
+        return (np.setdiff1d(allowed, left_out, assume_unique=True) if len(left_out) else allowed), None
+
+    def _narrowed(self, scope: Scope, where: Where) -> Seqs:
+        user = self._user(scope)
+        if user is None:
+            return _numbers(None)
+
+        def ask() -> Seqs:
+            query = select(func.group_concat(memories.c.seq)).where(owned(scope), narrowed(where))
+            return _numbers(self._connection.execute(query).scalar())
+
+        if self._writes:  # its revision may never be committed
+            return np.sort(ask())
+        key = (user.number, narrowing_key(where))
+        narrowing = self._caches.narrowings.get(key, Narrowing)
+        rows = narrowing.rows(user.revision, ask)
+        self._caches.narrowings.settle(key, narrowing)
+        return rows
 
     def _vectors(self, scope: Scope, seq: int) -> dict[str, NDArray[np.float16]]:
         query = select(spaces.c.fingerprint, vectors.c.vector).join(spaces, spaces.c.space == vectors.c.space)

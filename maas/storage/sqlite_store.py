@@ -14,8 +14,10 @@ from maas.storage.migrate import upgrade
 from maas.storage.sqlite_reader import Caches, SqliteReader
 from maas.storage.sqlite_writer import SqliteWriter
 
-# Of the settings' bytes, what goes to turn tables: about 120 bytes a memory against 776 of a vector.
+# Of the settings' bytes, what goes to turn tables, about 120 bytes a memory against 776 of a vector, and to the rows
+# that filters name.
 _TURNS_SHARE = 0.1
+_NARROWINGS_SHARE = 0.02
 _CHECKPOINT_PATIENCE_MS = 250
 
 
@@ -32,8 +34,9 @@ class SqliteStore:
         self._closed = False
         limit = settings.storage.cache_bytes
         self.caches = Caches(
-            vectors=ByteBoundedCache(int(limit * (1 - _TURNS_SHARE))),
+            vectors=ByteBoundedCache(int(limit * (1 - _TURNS_SHARE - _NARROWINGS_SHARE))),
             turns=ByteBoundedCache(int(limit * _TURNS_SHARE)),
+            narrowings=ByteBoundedCache(int(limit * _NARROWINGS_SHARE)),
         )
         try:
             with storage_errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from maas import PersonalMemoryBrain
 from maas.errors import InvalidInputError
 from maas.recall.filters import parse_filters
+from tests.conftest import FakeClock
 
 ROWS: dict[str, dict[str, Any]] = {
     "tokyo": {"city": "Tokyo", "n": 3, "tags": ["a", "B"], "ok": True, "address": {"zip": "1"}, 'odd"key': 1},
@@ -80,6 +82,30 @@ def test_filter_and_its_negation_split_the_memories(filled: PersonalMemoryBrain)
     for filters, expected in CASES:
         rest = filled.list(user_id="u", filters={"NOT": filters}).results
         assert {memory.text for memory in rest} == set(ROWS) - expected, filters
+
+
+def test_a_filter_asked_again_sees_what_has_changed(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    def found(value: Any) -> set[str]:
+        hits = brain.recall("tea", user_id="u", filters={"metadata.hot": value}).results
+        return {hit.text for hit in hits}
+
+    soon = clock() + timedelta(hours=1)
+    first = brain.store("tea one", user_id="u", metadata={"hot": True}).results[0].id
+    brain.store("tea two", user_id="u", metadata={"hot": 1}, expires_at=soon)
+    assert (found(True), found(1)) == ({"tea one"}, {"tea two"})
+    third = brain.store("tea three", user_id="u", metadata={"hot": True}).results[0].id
+    assert found(True) == {"tea one", "tea three"}
+    brain.update(first, metadata={"hot": 1, "cold": False})
+    assert (found(True), found(1)) == ({"tea three"}, {"tea one", "tea two"})
+    clock.now = soon
+    assert found(1) == {"tea one"}
+    brain.store("tea four", user_id="u", metadata={"hot": 1}, supersedes=first)
+    assert found(1) == {"tea four"}
+    brain.delete(third)
+    assert found(True) == set()
+    brain.erase_user("u")
+    brain.store("tea five", user_id="u", metadata={"hot": 1})
+    assert found(1) == {"tea five"}
 
 
 def nested(depth: int) -> dict[str, Any]:
