@@ -189,6 +189,9 @@ def _load(folder: Path) -> Any:
             f"{folder} puts its prompt {model.default_prompt_name!r} before every text, which is not supported; choose "
             "a model without a default prompt, such as all-MiniLM-L6-v2"
         )
+    from maas.embedders.fused_bert import fuse
+
+    fuse(model)
     return model.eval()
 
 

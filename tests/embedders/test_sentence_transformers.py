@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maas.embedders.fused_bert import FusedEncoder
 from maas.embedders.protocol import Embedder
 from maas.embedders.sentence_transformers import (
     SentenceTransformersEmbedder,
@@ -66,6 +67,7 @@ def test_identity(minilm: SentenceTransformersEmbedder) -> None:
 def test_vectors_are_those_of_the_library(minilm: SentenceTransformersEmbedder) -> None:
     from sentence_transformers import SentenceTransformer
 
+    assert any(isinstance(module, FusedEncoder) for module in minilm._model.modules())
     expected = SentenceTransformer(str(model_folder(None)), device="cpu", local_files_only=True).encode(
         TEXTS, normalize_embeddings=True, show_progress_bar=False
     )
