@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,8 @@ from maas.portability import Portability
 from maas.recall.context import Room, build_context
 from maas.recall.cursor import decode_cursor, encode_cursor
 from maas.recall.filters import parse_filters
+from maas.recall.past import MAX_CHANGED, Past
+from maas.recall.priors import priors_for
 from maas.recall.search import Question, search
 from maas.recall.tokens import estimate_tokens
 from maas.records import (
@@ -34,6 +37,7 @@ from maas.records import (
     Deleted,
     History,
     Memory,
+    Mode,
     Page,
     RecallResponse,
     Scope,
@@ -189,6 +193,7 @@ class PersonalMemoryBrain(Administration, Portability):
         request = parse(RecallRequest, {"query": query, "user_id": user_id, **fields})
         scope, where = Scope(self.tenant, request.user_id), self._where(request)
         vector = None if request.mode == "lexical" else self._encode_all([request.query])[0]
+        priors = priors_for(request, self.settings.recall, where.now, partial(self._latest, scope))
         question = Question(
             text=request.query,
             vector=vector,
@@ -198,12 +203,14 @@ class PersonalMemoryBrain(Administration, Portability):
             candidates=self.settings.recall.candidates,
             min_score=request.min_score,
             explain=request.explain,
+            priors=priors,
+            past=self._past(scope, where, request.mode),
         )
         with self._store.read() as transaction:
             if vector is not None:
                 self._refuse_foreign_vectors(transaction, scope)
             hits = search(transaction, scope, question, where)
-        return RecallResponse(results=hits, took_ms=(time.perf_counter() - started) * 1e3)
+        return RecallResponse(results=hits, periods=list(priors.periods), took_ms=(time.perf_counter() - started) * 1e3)
 
     def context(
         self,
@@ -333,7 +340,19 @@ class PersonalMemoryBrain(Administration, Portability):
             until=request.until,
             include_superseded=request.include_superseded,
             filters=parse_filters(request.filters),
+            as_of=request.as_of if isinstance(request, SearchRequest) else None,
         )
+
+    def _latest(self, scope: Scope, now: datetime) -> datetime | None:
+        with self._store.read() as transaction:
+            return transaction.latest(scope, now)
+
+    def _past(self, scope: Scope, where: Where, mode: Mode) -> Past | None:
+        if where.as_of is None:
+            return None
+        with self._store.read() as transaction:
+            versions = transaction.earlier_versions(scope, where, MAX_CHANGED)
+        return Past.encoded(where.as_of, versions, None if mode == "lexical" else self._encode_all)
 
     def _scopes(self, transaction: ReadTransaction, memory_id: str, user_id: str | None) -> Sequence[Scope]:
         """Who may hold the memory: the user who is named, else whom the id leads to."""

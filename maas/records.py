@@ -48,7 +48,7 @@ class Memory(Record):
     updated_at: datetime = Field(description="When its row last changed.")
     expires_at: datetime | None = None
     superseded_by: str | None = None
-    superseded_at: datetime | None = None
+    superseded_at: datetime | None = Field(None, description="When what replaced it was said.")
     version: int = 1
 
 
@@ -76,11 +76,24 @@ class SearchHit(Memory):
     """A recalled memory; ``score`` is in 0..1, higher is better, in every mode."""
 
     score: float
-    explain: dict[str, float] | None = Field(None, description="Each part's contribution, when asked for.")
+    explain: dict[str, float] | None = Field(
+        None,
+        description="When asked for: the score of each part, and the factors by which time, recency and importance"
+        " multiplied the odds.",
+    )
+
+
+class NamedPeriod(Record):
+    """A time that the question names: from ``start`` up to, and without, ``end``."""
+
+    phrase: str
+    start: datetime
+    end: datetime
 
 
 class RecallResponse(Record):
     results: list[SearchHit]
+    periods: list[NamedPeriod] = Field(default_factory=list, description="Times that the question names.")
     took_ms: float
 
 
@@ -120,7 +133,8 @@ class HistoryEntry(Record):
     metadata: dict[str, Any] = Field(default_factory=dict)
     importance: float | None = None
     expires_at: datetime | None = None
-    at: datetime
+    at: datetime = Field(description="When it was written.")
+    valid_from: datetime = Field(description="Since when it is what was known, in the time of what is remembered.")
     actor: str
 
 

@@ -193,6 +193,8 @@ class SearchRequest(Request):
     session_id: Identifier | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
+    as_of: Timestamp | None = Field(None, description="Recall what was known at this time, as it was known.")
+    now: Timestamp | None = Field(None, description="When the question is asked; for its relative dates, and for ages.")
     min_score: Share = 0.0
     include_superseded: StrictBool = False
 

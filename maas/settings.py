@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from maas.errors import ConfigError
 
 ENV_PREFIX = "MAAS_"
+Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -63,6 +64,18 @@ class StorageSettings(Section):
 
 class RecallSettings(Section):
     candidates: PositiveInt = Field(200, description="Hits each part contributes to the fusion.")
+    time_weight: Weight = Field(
+        1.0, description="In a time that the question names, the odds of a memory are 1 + this; 0: dates do not count."
+    )
+    recency_weight: Weight = Field(
+        0.0, description="The odds of a memory stored now are 1 + this; 0: age does not count."
+    )
+    recency_half_life_days: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="After so many days a memory has half of the recency it began with."
+    )
+    importance_weight: Weight = Field(
+        0.5, description="An importance of 1 multiplies the odds by 1 + this, 0 divides them, 0.5 or none leaves them."
+    )
 
 
 class LogSettings(Section):

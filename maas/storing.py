@@ -114,7 +114,7 @@ def apply(
     for decision, memory_id in zip(decisions, result, strict=True):
         old = decision.item.supersedes
         if old is not None and old != memory_id:
-            transaction.supersede(decision.item.scope, old, memory_id, now)
+            transaction.supersede(decision.item.scope, old, memory_id, decision.memory.created_at, now)
     return result
 
 
@@ -137,7 +137,10 @@ def find_similar(transaction: ReadTransaction, items: Sequence[Item], fingerprin
             item.similar = [Similar(id=ids[seq], score=min(1.0, score)) for seq, score in found if seq in ids]
 
 
-def version_entry(memory: Memory, event: Event, at: datetime, actor: str) -> HistoryEntry:
+def version_entry(
+    memory: Memory, event: Event, at: datetime, actor: str, valid_from: datetime | None = None
+) -> HistoryEntry:
+    """``valid_from``: unset, when the memory was created."""
     return HistoryEntry(
         memory_id=memory.id,
         version=memory.version,
@@ -147,17 +150,19 @@ def version_entry(memory: Memory, event: Event, at: datetime, actor: str) -> His
         importance=memory.importance,
         expires_at=memory.expires_at,
         at=at,
+        valid_from=memory.created_at if valid_from is None else valid_from,
         actor=actor,
     )
 
 
 def replacement(memory: Memory, before: Memory, vector: Vector | None, actor: str) -> Replacement:
     """Row of a changed memory; ``vector`` is needed only if the indexed text changed."""
+    said_at = memory.updated_at if memory.created_at == before.created_at else memory.created_at
     changed = indexed_text(before.text, before.name) != indexed_text(memory.text, memory.name)
     return Replacement(
         memory=memory,
         text_hash=text_hash(memory.text, memory.role, memory.name, memory.agent_id, memory.session_id),
-        entry=version_entry(memory, "UPDATE", memory.updated_at, actor),
+        entry=version_entry(memory, "UPDATE", memory.updated_at, actor, said_at),
         terms=document_terms(indexed_text(memory.text, memory.name)) if changed else None,
         vector=vector if changed else None,
     )

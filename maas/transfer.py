@@ -66,6 +66,7 @@ class VersionFields(Request):
     importance: Share | None = None
     expires_at: Timestamp | None = None
     at: Timestamp
+    valid_from: Timestamp | None = None
     actor: Identifier
 
 
@@ -201,7 +202,10 @@ class Importer:
     def _row(self, parsed: _Parsed, scope: Scope, vector: Vector, now: datetime) -> NewMemory:
         fields = parsed.line.memory
         memory = Memory(**{**fields.model_dump(), "user_id": scope.user_id})
-        history = [HistoryEntry(**{**v.model_dump(), "memory_id": memory.id}) for v in parsed.line.history]
+        history = [
+            HistoryEntry(**{**v.model_dump(), "memory_id": memory.id, "valid_from": v.valid_from or v.at})
+            for v in parsed.line.history
+        ]
         if len({entry.version for entry in history}) < len(history):
             raise _fault(f"lines.{parsed.number}.history", "holds a version twice")
         return NewMemory(

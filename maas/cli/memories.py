@@ -26,6 +26,8 @@ from maas.cli.output import note, print_json, print_line, print_table
 
 SinceOption = Annotated[str | None, typer.Option(help="Only memories created at or after this ISO 8601 time.")]
 UntilOption = Annotated[str | None, typer.Option(help="Only memories created at or before this ISO 8601 time.")]
+AsOfOption = Annotated[str | None, typer.Option(help="What was known at this ISO 8601 time, as it was known.")]
+NowOption = Annotated[str | None, typer.Option(help="When the question is asked, ISO 8601; for its relative dates.")]
 FiltersOption = Annotated[
     str | None, typer.Option(metavar="JSON", help="""Filter, e.g. '{"metadata.city": "Tokyo"}'.""")
 ]
@@ -99,6 +101,8 @@ def recall(
     session_id: SessionOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    as_of: AsOfOption = None,
+    now: NowOption = None,
     min_score: Annotated[float, typer.Option(help="Leave out hits scored below this, 0 to 1.")] = 0.0,
     include_superseded: Annotated[
         bool, typer.Option("--include-superseded", help="Replaced memories as well.")
@@ -120,6 +124,8 @@ def recall(
         "session_id": session_id,
         "since": since,
         "until": until,
+        "as_of": as_of,
+        "now": now,
         "min_score": min_score,
         "include_superseded": include_superseded,
         "explain": explain,
@@ -149,6 +155,8 @@ def context_block(
     session_id: SessionOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    as_of: AsOfOption = None,
+    now: NowOption = None,
     min_score: Annotated[float, typer.Option(help="Leave out memories scored below this, 0 to 1.")] = 0.0,
     tenant: TenantOption = "default",
     api: ApiOption = None,
@@ -168,6 +176,8 @@ def context_block(
         "session_id": session_id,
         "since": since,
         "until": until,
+        "as_of": as_of,
+        "now": now,
         "min_score": min_score,
     }
     if max_tokens is None and max_characters is None:

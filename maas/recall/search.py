@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from maas.recall import fusion
 from maas.recall.analysis import document_terms, query_terms
 from maas.recall.fusion import CURVES, Values
-from maas.recall.lexical import SESSION, Layout
+from maas.recall.lexical import K1, SESSION, Layout
+from maas.recall.past import Past
+from maas.recall.priors import Priors, raise_odds
 from maas.records import Memory, Mode, Scope, SearchHit
 from maas.storage.protocol import LexicalHits, ReadTransaction, Seqs, Where
 
@@ -30,27 +33,39 @@ class Question:
     candidates: int
     min_score: float
     explain: bool
+    priors: Priors
+    past: Past | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Candidates (n,), their scores in 0..1, and the weighted evidence of each part, whose sum made the score."""
+    """Candidates (n,), their scores in 0..1, and what made these.
+
+    Attributes:
+        parts: weighted evidence, whose sum gives odds.
+        factors: by which priors have multiplied the odds.
+    """
 
     seqs: Seqs
     scores: Values
     parts: dict[str, Values]
     background: float
+    factors: dict[str, Values] = field(default_factory=dict)
 
 
 def search(transaction: ReadTransaction, scope: Scope, question: Question, where: Where) -> list[SearchHit]:
     """The ``top_k`` best, by score, then newest, then id."""
-    ranking = rank(transaction, scope, question, where)
+    ranking = _with_past(rank(transaction, scope, question, where), question)
+    if question.priors.needed(partial(transaction.any_importance, scope)):
+        ranking = _weighed(transaction, scope, ranking, question.priors)
     chosen = _contenders(ranking, question)
     rows = transaction.by_seq(scope, ranking.seqs[chosen].tolist())
     hits = []
     for place in chosen.tolist():
         memory = rows.get(int(ranking.seqs[place]))
         if memory is not None:
+            if question.past is not None:
+                memory = question.past.as_known(int(ranking.seqs[place]), memory)
             hits.append(_hit(memory, ranking, place, question))
     return sorted(hits, key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.id))[: question.top_k]
 
@@ -67,8 +82,7 @@ def rank(transaction: ReadTransaction, scope: Scope, question: Question, where: 
         seqs, parts = _word_parts(words, seqs, question.text)
     if question.vector is not None:
         turn = fusion.cosines(transaction.similarities(scope, question.fingerprint, question.vector, seqs))
-        weight = 1.0 if question.mode == "dense" else fusion.TURN + fusion.CONTEXT
-        parts["dense"] = weight * turn
+        parts["dense"] = _dense_weight(question.mode) * turn
     evidence = np.sum(list(parts.values()), axis=0)
     curve = CURVES[question.mode]
     background = curve.background(evidence, transaction.coverage(scope, question.fingerprint).memories)
@@ -96,6 +110,39 @@ def _named(layout: Layout, spoken: set[str]) -> Values:
     return np.array([*named, 0.0])
 
 
+def _with_past(ranking: Ranking, question: Question) -> Ranking:
+    """Memories that said something else at the time asked about are scored by that, and by nothing they say now."""
+    past = question.past
+    if past is None or not past.versions:
+        return ranking
+    seqs = np.array(list(past.versions), np.int64)
+    then = {name: np.zeros(len(seqs)) for name in ranking.parts}
+    if question.vector is not None:
+        then["dense"] = _dense_weight(question.mode) * fusion.cosines(past.cosines(seqs, question.vector))
+    if question.mode != "dense":
+        # As BM25 scores a word that occurs once in a memory of average length.
+        then["lexical"] = past.word_shares(seqs, question.text) / (1 + K1)
+    evidence = np.sum(list(then.values()), axis=0)
+    scores = CURVES[question.mode].probabilities(evidence, ranking.background)
+    said, stays = evidence > 0, ~np.isin(ranking.seqs, seqs)
+    return Ranking(
+        np.concatenate([ranking.seqs[stays], seqs[said]]),
+        np.concatenate([ranking.scores[stays], scores[said]]),
+        {name: np.concatenate([values[stays], then[name][said]]) for name, values in ranking.parts.items()},
+        ranking.background,
+    )
+
+
+def _dense_weight(mode: Mode) -> float:
+    return 1.0 if mode == "dense" else fusion.TURN + fusion.CONTEXT
+
+
+def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, priors: Priors) -> Ranking:
+    traits = transaction.traits(scope, ranking.seqs)
+    factors = priors.odds(traits.created, traits.importance)
+    return replace(ranking, scores=raise_odds(ranking.scores, factors), factors=factors)
+
+
 def _contenders(ranking: Ranking, question: Question) -> NDArray[np.int64]:
     """Places of the ``top_k`` best and of all that tie with the last of them: only then can ties be settled."""
     good = np.flatnonzero(ranking.scores >= question.min_score)
@@ -110,5 +157,6 @@ def _hit(memory: Memory, ranking: Ranking, place: int, question: Question) -> Se
     explain = None
     if question.explain:
         parts = {name: float(values[place]) for name, values in ranking.parts.items()}
-        explain = CURVES[question.mode].contributions(parts, ranking.background)
+        factors = {name: float(np.log(values[place])) for name, values in ranking.factors.items()}
+        explain = CURVES[question.mode].contributions(parts, ranking.background) | factors
     return SearchHit(**vars(memory), score=float(ranking.scores[place]), explain=explain)

@@ -26,7 +26,10 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What a query may return. ``now`` decides what has expired; both ends of since/until are included."""
+    """What a query may return. ``now`` decides what has expired; both ends of since/until are included.
+
+    ``as_of`` shows what was said by then and had not been replaced by then.
+    """
 
     now: datetime
     agent_id: str | None = None
@@ -35,11 +38,12 @@ class Where:
     until: datetime | None = None
     include_superseded: bool = False
     filters: Filter | None = None
+    as_of: datetime | None = None
 
     @property
     def narrows(self) -> bool:
         """Whether more is asked than to hide what has expired or is superseded."""
-        given = (self.agent_id, self.session_id, self.since, self.until, self.filters)
+        given = (self.agent_id, self.session_id, self.since, self.until, self.filters, self.as_of)
         return any(part is not None for part in given)
 
 
@@ -57,6 +61,14 @@ class LexicalHits(Hits):
 
     layout: Layout
     evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Of rows (n,) in the order they were asked for: ``created`` in microseconds since 1970, ``importance`` or NaN."""
+
+    created: NDArray[np.int64]
+    importance: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +168,17 @@ class ReadTransaction(Protocol):
     ) -> list[tuple[int, Memory]]:
         """Newest first by (created_at, seq), the rows older than ``after``."""
 
+    def traits(self, scope: Scope, seqs: Seqs) -> Traits: ...
+
+    def any_importance(self, scope: Scope) -> bool:
+        """Whether some memory of the user has an importance."""
+
+    def latest(self, scope: Scope, now: datetime) -> datetime | None:
+        """When the user's newest memory was created, those dated after ``now`` left out."""
+
+    def earlier_versions(self, scope: Scope, where: Where, limit: int) -> dict[int, HistoryEntry]:
+        """By row, the versions that were valid at ``where.as_of`` and have been changed since."""
+
     def history(self, scope: Scope, memory_id: str) -> list[HistoryEntry]: ...
 
     def revision(self, scope: Scope) -> int:
@@ -209,7 +232,8 @@ class WriteTransaction(ReadTransaction, Protocol):
 
     def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None: ...
 
-    def supersede(self, scope: Scope, old_id: str, new_id: str, at: datetime) -> None: ...
+    def supersede(self, scope: Scope, old_id: str, new_id: str, said_at: datetime, now: datetime) -> None:
+        """``said_at``: when the new one was; from then on the old one is the past."""
 
     def delete(self, scope: Scope, memory_id: str) -> bool:
         """Remove the memory with its vectors, terms and versions; what it superseded is current again."""

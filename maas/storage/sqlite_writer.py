@@ -97,9 +97,9 @@ class SqliteWriter(SqliteReader):
             self._add_vectors(scope, self._ensure_space(fingerprint, len(row.vector)), [(seq, row.vector)])
         self._add_versions(scope, [row.entry])
 
-    def supersede(self, scope: Scope, old_id: str, new_id: str, at: datetime) -> None:
+    def supersede(self, scope: Scope, old_id: str, new_id: str, said_at: datetime, now: datetime) -> None:
         user = self._touch_user(scope)
-        change = {"superseded_by": new_id, "superseded_at": at, "updated_at": at, "revision": user.revision}
+        change = {"superseded_by": new_id, "superseded_at": said_at, "updated_at": now, "revision": user.revision}
         statements.SUPERSEDE.run(self._driver, **owner(scope), old=old_id, **change)
 
     def delete(self, scope: Scope, memory_id: str) -> bool:

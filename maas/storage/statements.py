@@ -88,6 +88,22 @@ IDS_BY_SEQ = Prepared(
     _hinted((memories.c.seq, memories.c.id), "NOT INDEXED").where(memories.c.seq.in_(_listed("seqs")))
 )
 
+_TRAITS = tuple(
+    func.group_concat(column)
+    for column in (memories.c.seq, memories.c.created_at, func.coalesce(memories.c.importance, "nan"))
+)
+TRAITS = Prepared(_hinted(_TRAITS, "NOT INDEXED").where(memories.c.seq.in_(_listed("seqs"))))
+
+ANY_IMPORTANCE = Prepared(
+    _hinted((memories.c.seq,), "INDEXED BY memories_important").where(memories.c.importance.is_not(None)).limit(1)
+)
+
+LATEST = Prepared(
+    _hinted((func.max(memories.c.created_at, type_=memories.c.created_at.type),), "INDEXED BY memories_created").where(
+        memories.c.created_at <= _NOW
+    )
+)
+
 LIVE_BY_HASH = Prepared(
     _hinted(MEMORY_COLUMNS, "INDEXED BY memories_hash")
     .where(

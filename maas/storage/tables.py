@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, Table, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -142,6 +142,7 @@ memory_versions = Table(
     Column("importance", Float),
     Column("expires_at", UtcMicroseconds),
     Column("at", UtcMicroseconds, nullable=False),
+    Column("valid_from", UtcMicroseconds, nullable=False),
     Column("actor", Text, nullable=False),
 )
 

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, String, and_, case, false, func, literal, not_, or_, select, true, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    type_coerce,
+)
 
 from maas.recall.filters import Condition, Filter, Group, Scalar
 from maas.records import Scope
 from maas.storage.protocol import Where
-from maas.storage.tables import memories
+from maas.storage.tables import memories, memory_versions
 
 _Bool = ColumnElement[bool]
 
@@ -23,7 +38,23 @@ def owned(scope: Scope) -> _Bool:
 def live(where: Where) -> _Bool:
     """Hides what has expired, and what is superseded unless asked for."""
     fresh = or_(memories.c.expires_at.is_(None), memories.c.expires_at > where.now)
-    return fresh if where.include_superseded else and_(fresh, memories.c.superseded_by.is_(None))
+    current: _Bool = memories.c.superseded_by.is_(None)
+    if where.as_of is not None:
+        fresh = and_(fresh, _known_by(where.as_of))
+        current = or_(current, memories.c.superseded_at > where.as_of)
+    return fresh if where.include_superseded else and_(fresh, current)
+
+
+def _known_by(at: datetime) -> _Bool:
+    """Said by then; a memory that was changed is dated by its last version, and was known since its first."""
+    version = memory_versions.alias()
+    first = exists().where(
+        version.c.tenant_id == memories.c.tenant_id,
+        version.c.user_id == memories.c.user_id,
+        version.c.memory_id == memories.c.id,
+        version.c.valid_from <= at,
+    )
+    return or_(memories.c.created_at <= at, and_(memories.c.version > 1, first))
 
 
 def narrowed(where: Where) -> _Bool:

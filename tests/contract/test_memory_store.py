@@ -102,7 +102,7 @@ def test_where_narrows_both_searches_and_pages(store: MemoryStore) -> None:
     old, new = fill(store, ANN, "red three", "red four", agent_id="b")
     fill(store, ANN, "red gone", expires_at=NOW)
     with store.write() as transaction:
-        transaction.supersede(ANN, old, new, NOW)
+        transaction.supersede(ANN, old, new, NOW, NOW)
     cases = {
         Where(now=NOW): {"red one", "red two", "red four"},
         Where(now=NOW, agent_id="a"): {"red one", "red two"},
@@ -137,7 +137,7 @@ def test_replace_changes_row_vector_words_and_history(store: MemoryStore) -> Non
 def test_delete_removes_every_trace_and_revives(store: MemoryStore) -> None:
     old, new = fill(store, ANN, "red fish", "red bird")
     with store.write() as transaction:
-        transaction.supersede(ANN, old, new, NOW)
+        transaction.supersede(ANN, old, new, NOW, NOW)
     with store.write() as transaction:
         assert not transaction.delete(BOB, new)
         assert transaction.delete(ANN, new)
@@ -203,3 +203,20 @@ def test_keys_and_remembered_answers_belong_to_a_tenant(store: MemoryStore) -> N
         assert transaction.remembered("other", "i", NOW) is None
         assert transaction.remembered("t", "i", NOW) == Remembered(b"h", [1])
         assert transaction.remembered("t", "i", NOW + timedelta(seconds=1)) is None
+
+
+def test_times_and_importances_come_in_the_order_asked(store: MemoryStore) -> None:
+    fill(store, ANN, "one", "two", "three")
+    with store.read() as transaction:
+        seqs = np.array([seq for seq, _ in transaction.page(ANN, Where(now=NOW), 10)], np.int64)
+        assert not transaction.any_importance(ANN)
+        assert np.isnan(transaction.traits(ANN, seqs).importance).all()
+        before = dict(zip(seqs, transaction.traits(ANN, seqs).created, strict=True))
+        shuffled = seqs[[1, 2, 0]]
+        assert transaction.traits(ANN, shuffled).created.tolist() == [before[seq] for seq in shuffled]
+        assert len(transaction.traits(ANN, seqs[:0]).created) == 0
+        newest = transaction.latest(ANN, NOW)
+        assert newest is not None
+        assert newest <= NOW
+        assert transaction.latest(ANN, NOW - timedelta(days=9999)) is None
+        assert transaction.earlier_versions(ANN, Where(now=NOW, as_of=NOW), 10) == {}

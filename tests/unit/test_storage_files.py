@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,31 @@ def test_tables_and_migrations_agree(settings: Settings) -> None:
             n: v for n, v in declared.items() if n not in primary
         }, table.name
     engine.dispose()
+
+
+def test_versions_of_the_first_schema_learn_since_when_they_hold(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True)
+    with closing(sqlite3.connect(settings.data_dir / "maas.db")) as database, database:
+        first = runpy.run_path(str(MIGRATIONS / "versions" / "0001_initial.py"))
+        for statement in (*first["STATEMENTS"], "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"):
+            database.execute(statement)
+        database.execute("INSERT INTO alembic_version VALUES ('0001')")
+        database.execute(
+            "INSERT INTO users (tenant_id, user_id, tag, revision) VALUES ('default', 'u', '0123456789', 1)"
+        )
+        database.execute(
+            "INSERT INTO memories (tenant_id, user_id, id, text, text_hash, metadata, created_at, updated_at, stored_at,"
+            " version, revision, term_count) VALUES ('default', 'u', '0123456789a', 'new', x'00', '{}', 1, 9, 7, 2, 1, 0)"
+        )
+        for version, text, at in ((1, "old", 7), (2, "new", 9)):
+            database.execute(
+                "INSERT INTO memory_versions (tenant_id, user_id, memory_id, version, event, text, metadata, at, actor)"
+                " VALUES ('default', 'u', '0123456789a', ?, 'ADD', ?, '{}', ?, 'a')",
+                (version, text, at),
+            )
+    with open_brain(settings) as brain:
+        entries = brain.history("0123456789a").results
+        assert [(entry.text, entry.valid_from.microsecond) for entry in entries] == [("old", 1), ("new", 9)]
 
 
 def test_processes_starting_at_once_migrate_once_and_lose_nothing(settings: Settings) -> None:

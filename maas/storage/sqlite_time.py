@@ -1,0 +1,64 @@
+"""What recall asks about the times of memories: the part of a reading transaction that looks back."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy import and_, func, select
+
+from maas.records import HistoryEntry, Scope
+from maas.storage import statements
+from maas.storage.engine import Transaction
+from maas.storage.protocol import Seqs, Traits, Where
+from maas.storage.rows import to_entry
+from maas.storage.statements import owner
+from maas.storage.tables import memories, memory_versions
+from maas.storage.where import live, narrowed, owned
+
+
+class TimeQueries:
+    _transaction: Transaction
+
+    def traits(self, scope: Scope, seqs: Seqs) -> Traits:
+        row = statements.TRAITS.first(self._transaction.driver, **owner(scope), seqs=json.dumps(seqs.tolist()))
+        rows, created, importance = row or (None, None, None)
+        found = np.fromstring(rows or "", np.int64, sep=",")
+        order = np.argsort(found)
+        place = order[np.searchsorted(found, seqs, sorter=order)]
+        return Traits(
+            np.fromstring(created or "", np.int64, sep=",")[place],
+            np.fromstring(importance or "", np.float64, sep=",")[place],
+        )
+
+    def any_importance(self, scope: Scope) -> bool:
+        return statements.ANY_IMPORTANCE.first(self._transaction.driver, **owner(scope)) is not None
+
+    def latest(self, scope: Scope, now: datetime) -> datetime | None:
+        latest: datetime | None = statements.LATEST.scalar(self._transaction.driver, **owner(scope), now=now)
+        return latest
+
+    def earlier_versions(self, scope: Scope, where: Where, limit: int) -> dict[int, HistoryEntry]:
+        version, other = memory_versions.c, memory_versions.alias().c
+        same = and_(
+            version.tenant_id == memories.c.tenant_id,
+            version.user_id == memories.c.user_id,
+            version.memory_id == memories.c.id,
+        )
+        valid = select(func.max(other.version)).where(
+            other.tenant_id == version.tenant_id,
+            other.user_id == version.user_id,
+            other.memory_id == version.memory_id,
+            other.valid_from <= where.as_of,
+        )
+        query = select(memories.c.seq, memory_versions).join(memory_versions, same)
+        query = query.where(
+            owned(scope),
+            live(where),
+            narrowed(where),
+            memories.c.version > version.version,
+            version.version == valid.scalar_subquery(),
+        )
+        rows = self._transaction.connection.execute(query.order_by(memories.c.seq.desc()).limit(limit))
+        return {row.seq: to_entry(row) for row in rows}
