@@ -38,9 +38,10 @@ class VectorIndex:
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self.revision = 0
-        exact = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-        self._index: Any = faiss.IndexIDMap(exact)
+        self._exact: Any = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        self._index: Any = faiss.IndexIDMap(self._exact)
         self._newest = 0
+        self._sorted: tuple[Seqs, Seqs] | None = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -48,7 +49,7 @@ class VectorIndex:
 
     @property
     def nbytes(self) -> int:
-        return len(self) * (2 * self.dim + 8) + _FIXED_BYTES
+        return len(self) * (2 * self.dim + 24) + _FIXED_BYTES
 
     def sync(self, revision: int, reset_revision: int, seqs: LoadSeqs, changed: LoadVectors) -> None:
         """Catch up with the database.
@@ -62,6 +63,7 @@ class VectorIndex:
         with self._lock:
             if self.revision >= revision:
                 return
+            self._sorted = None
             if reset_revision > self.revision and len(self):
                 kept = faiss.IDSelectorBatch(seqs())
                 self._index.remove_ids(faiss.IDSelectorNot(kept))
@@ -96,8 +98,7 @@ class VectorIndex:
     def _search_many(self, queries: Vectors, k: int, allowed: Seqs | None, hidden: Seqs | None) -> list[Hits]:
         """:meth:`search` by matrix products: scores (q, rows) a chunk of rows at a time, ``k`` kept of each chunk."""
         seqs: Seqs = faiss.vector_to_array(self._index.id_map)
-        exact: Any = faiss.downcast_index(self._index.index)
-        codes = faiss.rev_swig_ptr(exact.codes.data(), len(self) * 2 * self.dim).reshape(len(self), 2 * self.dim)
+        codes = self._codes()
         chosen = hidden if allowed is None else allowed
         if chosen is not None and len(chosen):
             searched = np.isin(seqs, chosen, invert=allowed is None)
@@ -106,7 +107,7 @@ class VectorIndex:
             return [Hits(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
         scores, found = [], []
         for start in range(0, len(seqs), _CHUNK):
-            part = queries @ exact.sa_decode(codes[start : start + _CHUNK]).T
+            part = queries @ self._unpacked(codes[start : start + _CHUNK]).T
             worse = max(0, part.shape[1] - k)
             places = np.argpartition(part, worse, axis=1)[:, worse:]
             scores.append(np.take_along_axis(part, places, axis=1))
@@ -120,10 +121,32 @@ class VectorIndex:
     def similarities(self, query: NDArray[np.float32], seqs: Seqs) -> Scores:
         """Inner product of (dim,) ``query`` with each row (n,); NaN for rows that are not here."""
         result = np.full(len(seqs), np.nan, np.float32)
-        (here,) = self.search(query[None, :], len(seqs), allowed=seqs)
-        order = np.argsort(seqs)
-        result[order[np.searchsorted(seqs, here.seqs, sorter=order)]] = here.scores
+        with self._lock:
+            if not len(self):
+                return result
+            known, order = self._in_order()
+            place = np.minimum(np.searchsorted(known, seqs), len(known) - 1)
+            here = known[place] == seqs
+            vectors = self._unpacked(self._codes()[order[place[here]]])
+        result[here] = vectors @ query
         return result
+
+    def _in_order(self) -> tuple[Seqs, Seqs]:
+        """Rows (n,) ascending, and where each lies in the index."""
+        if self._sorted is None:
+            seqs: Seqs = faiss.vector_to_array(self._index.id_map)
+            order = np.argsort(seqs, kind="stable")
+            self._sorted = seqs[order], order
+        return self._sorted
+
+    def _codes(self) -> NDArray[np.uint8]:
+        """The index's own memory, (n, 2 * dim): valid while the lock is held."""
+        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(self._exact.codes.data(), len(self) * 2 * self.dim)
+        return codes.reshape(len(self), 2 * self.dim)
+
+    def _unpacked(self, codes: NDArray[np.uint8]) -> Vectors:
+        vectors: Vectors = self._exact.sa_decode(codes)
+        return vectors
 
     def _put(self, seqs: Seqs, blobs: Sequence[bytes]) -> None:
         known = seqs[seqs <= self._newest]
