@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine.interfaces import Compiled
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.selectable import FromClause, Select
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class _Compiler(SQLiteCompiler):
@@ -85,7 +85,7 @@ class Prepared:
     @cached_property
     def _readers(self) -> list[tuple[int, _Processor]]:
         columns = () if isinstance(self._statement, TextClause) else self._statement.exported_columns
-        found = ((i, _impl(column.type).result_processor(_DIALECT, None)) for i, column in enumerate(columns))
+        found = ((i, _reader(column.type)) for i, column in enumerate(columns))
         return [(i, process) for i, process in found if process is not None]
 
     def _bind(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +101,12 @@ class Prepared:
             if values[i] is not None:
                 values[i] = process(values[i])
         return tuple(values)
+
+
+def _reader(type_: TypeEngine[Any]) -> _Processor | None:
+    if isinstance(type_, TypeDecorator):  # SQLAlchemy would put a call of its own around each value
+        return lambda value: type_.process_result_value(value, _DIALECT)
+    return _impl(type_).result_processor(_DIALECT, None)
 
 
 def _impl(type_: TypeEngine[Any]) -> TypeEngine[Any]:

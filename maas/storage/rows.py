@@ -10,7 +10,8 @@ from sqlalchemy import Row
 from maas.records import ApiKey, HistoryEntry, Memory
 from maas.storage.tables import api_keys, memories
 
-MEMORY_COLUMNS = tuple(memories.c[name] for name in Memory.model_fields)
+_MEMORY_FIELDS = tuple(Memory.model_fields)  # pydantic looks them up anew at each access
+MEMORY_COLUMNS = tuple(memories.c[name] for name in _MEMORY_FIELDS)
 API_KEY_COLUMNS = tuple(api_keys.c["tenant_id" if name == "tenant" else name] for name in ApiKey.model_fields)
 
 
@@ -34,7 +35,7 @@ class SpaceRow(NamedTuple):
 
 def to_memory(row: Sequence[Any]) -> Memory:
     """A row that starts with MEMORY_COLUMNS."""
-    return Memory.model_validate(dict(zip(Memory.model_fields, row, strict=False)))
+    return Memory.model_validate(dict(zip(_MEMORY_FIELDS, row, strict=False)))
 
 
 def memory_values(memory: Memory) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class PlainJson(TypeDecorator[Any]):
         return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        if value == "{}":  # as most memories have it
+            return {}
         return None if value is None else json.loads(value)
 
 
