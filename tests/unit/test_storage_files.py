@@ -23,6 +23,8 @@ from tests.fakes import FakeEmbedder
 
 ROOT = Path(__file__).resolve().parents[2]
 
+TIMES = ("created_at", "updated_at", "stored_at")
+
 WRITER = """
     import sys
     from maas import PersonalMemoryBrain, Settings
@@ -69,14 +71,17 @@ def test_versions_of_the_first_schema_learn_since_when_they_hold(settings: Setti
         first = runpy.run_path(str(MIGRATIONS / "versions" / "0001_initial.py"))
         for statement in (*first["STATEMENTS"], "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"):
             database.execute(statement)
-        database.execute("INSERT INTO alembic_version VALUES ('0001')")
-        database.execute(
-            "INSERT INTO users (tenant_id, user_id, tag, revision) VALUES ('default', 'u', '0123456789', 1)"
-        )
-        database.execute(
-            "INSERT INTO memories (tenant_id, user_id, id, text, text_hash, metadata, created_at, updated_at, stored_at,"
-            " version, revision, term_count) VALUES ('default', 'u', '0123456789a', 'new', x'00', '{}', 1, 9, 7, 2, 1, 0)"
-        )
+        for table, columns, values in (
+            ("alembic_version", "version_num", "'0001'"),
+            ("users", "tenant_id, user_id, tag, revision", "'default', 'u', '0123456789', 1"),
+            ("user_tags", "tenant_id, user_id, tag", "'default', 'u', '0123456789'"),
+            (
+                "memories",
+                f"tenant_id, user_id, id, text, text_hash, metadata, term_count, version, revision, {', '.join(TIMES)}",
+                "'default', 'u', '0123456789a', 'new', x'00', '{}', 0, 2, 1, 1, 9, 7",
+            ),
+        ):
+            database.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})")
         for version, text, at in ((1, "old", 7), (2, "new", 9)):
             database.execute(
                 "INSERT INTO memory_versions (tenant_id, user_id, memory_id, version, event, text, metadata, at, actor)"
