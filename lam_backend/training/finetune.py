@@ -67,10 +67,10 @@ class Step:
 
 
 class Finetuning:
-    """Mixes the lessons; each is held to the start's vectors by ``anchor_weight``·(1 − cos)."""
+    """Mixes the lessons; each is held to the start's vectors, if there is one, by ``anchor_weight``·(1 − cos)."""
 
-    def __init__(self, start: DeltaNet6Layer, lessons: Mapping[str, Lesson], plan: FinetunePlan) -> None:
-        self._start = start.eval().requires_grad_(False)
+    def __init__(self, start: DeltaNet6Layer | None, lessons: Mapping[str, Lesson], plan: FinetunePlan) -> None:
+        self._start = None if start is None else start.eval().requires_grad_(False)
         self._lessons = {name: lesson for name, lesson in lessons.items() if len(lesson.task) and lesson.share > 0}
         self._plan = plan
 
@@ -113,7 +113,8 @@ def finetune(
     run = Run(out, {"stage": "finetune", "start": str(start), "stronger": str(stronger or ""), **asdict(plan)})
     torch.manual_seed(plan.seed)
     model = DeltaNet6Layer(base, start)
-    objective = Finetuning(DeltaNet6Layer(base, start), load_lessons(data, out.parent / "cache", plan, stronger), plan)
+    anchor = DeltaNet6Layer(base, start) if plan.anchor_weight else None
+    objective = Finetuning(anchor, load_lessons(data, out.parent / "cache", plan, stronger), plan)
     schedule = Schedule(plan.tokens, plan.peak_lr, plan.final_lr, plan.warmup, plan.weight_decay)
     fit(run, model, objective, schedule, data, pace or Pace())
     return model

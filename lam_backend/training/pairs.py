@@ -12,7 +12,7 @@ from lam_backend.training import sources
 from lam_backend.training.blocklist import Blocklist
 
 Pair = tuple[str, str]
-MAX_CHARACTERS = 600
+MAX_CHARACTERS = 300
 SHARES = {"snli": 0.25, "qa": 0.25, "trivia": 0.1, "gloss": 0.15, "split": 0.1, "turns": 0.15}
 """Share of each kind among all pairs."""
 

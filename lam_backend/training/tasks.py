@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch costs: its own loss, mean 1 − cos to the start's vectors, and the real tokens read."""
+    """What a batch costs: its own loss, mean 1 − cos to the start's vectors (0 without), and the real tokens read."""
 
     learnt: Tensor
     anchor: Tensor
@@ -41,14 +41,18 @@ class Task(Protocol):
 
     def __len__(self) -> int: ...
 
-    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer, rows: Rows, rng: np.random.Generator) -> Outcome: ...
+    def run(
+        self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator
+    ) -> Outcome: ...
 
 
-def embedded(model: DeltaNet6Layer, start: DeltaNet6Layer, texts: Sequence[str]) -> tuple[Tensor, Tensor, int]:
-    """Unit vectors (n, D) of texts cut to a segment, their mean distance from the start's, and the tokens read."""
+def embedded(model: DeltaNet6Layer, start: DeltaNet6Layer | None, texts: Sequence[str]) -> tuple[Tensor, Tensor, int]:
+    """Unit vectors (n, D) of texts cut to a segment, their mean distance from the start's if any, the tokens read."""
     room = model.config.segment_length - 2
     ids, mask = model.padded([model.tokenizer.wrapped(i[:room]) for i in model.tokenizer.ids(texts)])
     vectors, _ = model.embed(ids, mask)
+    if start is None:
+        return vectors, vectors.new_zeros(()), int(mask.sum())
     with torch.no_grad():
         before, _ = start.embed(ids, mask)
     return vectors, cosine_distance(vectors, before), int(mask.sum())
@@ -65,7 +69,7 @@ class GradedPairs:
     def __len__(self) -> int:
         return len(self.pairs.first)
 
-    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer, rows: Rows, rng: np.random.Generator) -> Outcome:
+    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator) -> Outcome:
         texts = [side[row] for side in (self.pairs.first, self.pairs.second) for row in rows]
         vectors, anchor, tokens = embedded(model, start, texts)
         left, right = vectors.chunk(2)
@@ -85,7 +89,7 @@ class SimilarityOf:
     def __len__(self) -> int:
         return len(self.relations)
 
-    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer, rows: Rows, rng: np.random.Generator) -> Outcome:
+    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator) -> Outcome:
         vectors, anchor, tokens = embedded(model, start, [self.relations.texts[row] for row in rows])
         goal = torch.from_numpy(self.relations.vectors[rows].astype(np.float32))
         return Outcome(similarity_mse(vectors, goal), anchor, tokens)
@@ -101,7 +105,7 @@ class TwoSides:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer, rows: Rows, rng: np.random.Generator) -> Outcome:
+    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator) -> Outcome:
         texts = [self.pairs[row][side] for side in (0, 1) for row in rows]
         vectors, anchor, tokens = embedded(model, start, texts)
         return Outcome(info_nce(*vectors.chunk(2), temperature=TEMPERATURE), anchor, tokens)
@@ -121,7 +125,7 @@ class QuestionsToTurns:
     def __len__(self) -> int:
         return len(self.windows)
 
-    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer, rows: Rows, rng: np.random.Generator) -> Outcome:
+    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator) -> Outcome:
         windows = [self.windows[row] for row in rows]
         questions, answers = self._asked(windows, rng)
         asked, anchor, tokens = embedded(model, start, questions)
@@ -149,7 +153,7 @@ class QuestionsToTurns:
 
     @staticmethod
     def _in_context(
-        model: DeltaNet6Layer, start: DeltaNet6Layer, windows: Sequence[Window]
+        model: DeltaNet6Layer, start: DeltaNet6Layer | None, windows: Sequence[Window]
     ) -> tuple[Tensor, Tensor, int]:
         room = model.config.segment_length - 2
         texts, owners = [], []
@@ -170,6 +174,8 @@ class QuestionsToTurns:
             return F.normalize(sums[:unit], dim=-1)
 
         vectors = turn_vectors(model)
+        if start is None:
+            return vectors, vectors.new_zeros(()), int(mask.sum())
         with torch.no_grad():
             before = turn_vectors(start)
         return vectors, cosine_distance(vectors, before), int(mask.sum())
