@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from maas.administration import Administration
+from maas.contexts import Contexts, context_space
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import (
     FingerprintMismatchError,
@@ -136,6 +137,10 @@ class PersonalMemoryBrain(Administration, Portability):
             self._embedder.close()
 
     @property
+    def _contexts(self) -> Contexts:
+        return Contexts(self._store, self._embedder)
+
+    @property
     def embedder(self) -> Embedder:
         return self._embedder
 
@@ -176,7 +181,12 @@ class PersonalMemoryBrain(Administration, Portability):
         self, items: Sequence[Item], idempotency_key: str | None, requests: Sequence[Request]
     ) -> StoreResponse:
         storer = Storer(self._store, self._encode_all, self._embedder.fingerprint, self.actor, self._ids)
-        return storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), self._clock())
+        response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), self._clock())
+        changed = zip(items, response.results, strict=True)
+        sessions = {(i.scope, i.session_id) for i, result in changed if i.session_id and result.event != "NONE"}
+        for scope, session_id in sorted(sessions, key=str):
+            self._contexts.settle(scope, session_id)
+        return response
 
     # -- recall --------------------------------------------------------------------------------------------------
 
@@ -198,6 +208,7 @@ class PersonalMemoryBrain(Administration, Portability):
             text=request.query,
             vector=vector,
             fingerprint=self._embedder.fingerprint,
+            context=context_space(self._embedder),
             mode=request.mode,
             top_k=request.top_k,
             candidates=self.settings.recall.candidates,
@@ -292,15 +303,24 @@ class PersonalMemoryBrain(Administration, Portability):
                     row = replacement(after, current, vector, self.actor)
                     transaction.replace(scope, self._embedder.fingerprint, row)
                 repeatable.remember(transaction, {scope.user_id}, {"id": memory_id}, now)
+            if after.session_id is not None:
+                self._contexts.settle(scope, after.session_id)
             return after
 
     def delete(self, memory_id: str, *, user_id: str | None = None) -> Deleted:
         """Remove a memory with its vectors, terms and versions; what it superseded is current again."""
         with self._store.write() as transaction:
             for scope in self._scopes(transaction, memory_id, user_id):
-                if transaction.delete(scope, memory_id):
-                    return Deleted(id=memory_id)
-        raise _not_found(memory_id)
+                memory = transaction.get(scope, memory_id)
+                if memory is not None:
+                    self._contexts.forget(transaction, scope, memory)
+                    transaction.delete(scope, memory_id)
+                    break
+            else:
+                raise _not_found(memory_id)
+        if memory.session_id is not None:
+            self._contexts.settle(scope, memory.session_id)
+        return Deleted(id=memory_id)
 
     # -- all of a user -------------------------------------------------------------------------------------------
 

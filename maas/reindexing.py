@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from maas.contexts import Contexts, context_space
 from maas.embedders.protocol import Embedder
 from maas.errors import ConflictError
 from maas.items import indexed_text
@@ -30,6 +31,7 @@ class Reindexer:
         self._embedder = embedder
         self._fingerprint = embedder.fingerprint
         self._clock = clock
+        self._contexts = Contexts(store, embedder)
 
     def run(self, on_progress: Progress | None = None) -> ReindexStatus:
         """Raises ConflictError while another run is alive."""
@@ -86,8 +88,11 @@ class Reindexer:
             while self._batch(scope, number):
                 if on_progress is not None:
                     on_progress(self.status())
+            for _ in self._contexts.settle_user(scope):
+                with self._store.write() as transaction:
+                    transaction.beat_reindex(number, "running", self._clock())
             with self._store.write() as transaction:
-                transaction.drop_other_spaces(scope, self._fingerprint)
+                transaction.drop_other_spaces(scope, self._fingerprint, *filter(None, [context_space(self._embedder)]))
         if on_progress is not None:
             on_progress(self.status())
         with self._store.read() as transaction:

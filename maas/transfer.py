@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
+from maas.contexts import Contexts, context_space
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import FieldError, InvalidInputError
 from maas.idempotency import Repeatable
@@ -100,10 +101,11 @@ class _Parsed:
     number: int
     line: MemoryLine
     vector: Vector | None
+    context: Vector | None
 
 
 class Importer:
-    """Reads every line before it writes the first."""
+    """Reads every line before it writes the first; sessions that came without vectors in context are read after."""
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class Importer:
                 return ImportReport.model_validate(answered)
             for scope, own in by_scope.items():
                 there = transaction.existing_ids(scope, [parsed.line.memory.id for parsed in own])
-                rows = []
+                rows, contexts = [], []
                 for parsed in own:
                     if parsed.line.memory.id in there:
                         skipped += 1
@@ -148,13 +150,21 @@ class Importer:
                     there.add(parsed.line.memory.id)
                     reembedded += parsed.vector is None
                     rows.append(self._row(parsed, scope, vectors[parsed.number], now))
+                    contexts.append(parsed.context)
                 taken = transaction.by_key(scope, [row.memory.key for row in rows if row.memory.key is not None])
                 _refuse_taken_keys(own, rows, set(taken))
-                transaction.insert(scope, self._embedder.fingerprint, rows)
+                seqs = transaction.insert(scope, self._embedder.fingerprint, rows)
+                if space := context_space(self._embedder):
+                    read = [(s, vector) for s, vector in zip(seqs, contexts, strict=True) if vector is not None]
+                    transaction.place_vectors(scope, space, read)
                 imported += len(rows)
             report = ImportReport(imported=imported, skipped=skipped, reembedded=reembedded)
             users = {scope.user_id for scope in by_scope}
             repeatable.remember(transaction, users, report.model_dump(mode="json"), now)
+        contexts_of = Contexts(self._store, self._embedder)
+        for scope, own in by_scope.items():
+            for session_id in sorted({p.line.memory.session_id for p in own if p.line.memory.session_id}):
+                contexts_of.settle(scope, session_id)
         return report
 
     def _parse(self, lines: Iterable[Mapping[str, Any]]) -> Iterator[_Parsed]:
@@ -167,11 +177,12 @@ class Importer:
             except ValidationError as error:
                 raise invalid_input(error, ("lines", str(number))) from None
             if isinstance(line, MemoryLine):
-                yield _Parsed(number, line, self._vector(line, number))
+                own = self._vector(line, number, self._embedder.fingerprint)
+                yield _Parsed(number, line, own, self._vector(line, number, context_space(self._embedder)))
 
-    def _vector(self, line: MemoryLine, number: int) -> Vector | None:
-        """The line's vector in this embedder's space, if it brings one."""
-        encoded = line.vectors.get(self._embedder.fingerprint)
+    def _vector(self, line: MemoryLine, number: int, space: str | None) -> Vector | None:
+        """The line's vector in a space, if it brings one."""
+        encoded = None if space is None else line.vectors.get(space)
         if encoded is None:
             return None
         place, size = f"lines.{number}.vectors", 2 * self._embedder.dim

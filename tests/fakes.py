@@ -80,6 +80,25 @@ class FakeEmbedder:
         return known
 
 
+class ContextualFakeEmbedder(FakeEmbedder):
+    """Also reads units in their context: each has half of the mean of all units beside itself.
+
+    Attributes:
+        passes: the units of each call of ``encode_in_context``, in order.
+    """
+
+    def __init__(self, dim: int = 384, name: str = "contextual-fake") -> None:
+        super().__init__(dim, name)
+        self.passes: list[list[str]] = []
+
+    def encode_in_context(self, units: Sequence[str], window: int | None) -> Vectors:
+        with self._lock:
+            self.passes.append(list(units))
+            alone = np.stack([self._vector(unit) for unit in units])
+            read = alone + 0.5 * alone.mean(axis=0)
+            return (read / np.linalg.norm(read, axis=1, keepdims=True)).astype(np.float32)
+
+
 class OtherFakeEmbedder(FakeEmbedder):
     """The embedder one switches to: same length by default, another space, another fingerprint."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from maas.embedders.protocol import Embedder, Vectors
+from maas.embedders.protocol import ContextualEmbedder, Embedder, Vectors
 from maas.errors import NotReadyError, OverloadedError
 
 _CHARS_PER_TOKEN = 4
@@ -249,6 +249,18 @@ class BatchingEmbedder:
         if job in self._jobs:
             self._jobs.remove(job)
             self._queued -= len(job.texts) - job.taken
+
+
+class ContextualBatchingEmbedder(BatchingEmbedder):
+    """Wraps an embedder that also reads units in their context; a pass goes between two batches of single texts."""
+
+    inner: ContextualEmbedder
+
+    def encode_in_context(self, units: Sequence[str], window: int | None) -> Vectors:
+        """As the inner one. Raises NotReadyError if this embedder is closed."""
+        if self._closed:
+            raise NotReadyError(f"the embedder {self.name} is closed; open the brain again")
+        return self.inner.encode_in_context(units, window)
 
 
 def _forked(reference: weakref.ref[BatchingEmbedder]) -> None:

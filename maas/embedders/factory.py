@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
-from maas.embedders.batching import BatchingEmbedder
-from maas.embedders.protocol import Embedder
+from maas.embedders.batching import BatchingEmbedder, ContextualBatchingEmbedder
+from maas.embedders.protocol import ContextualEmbedder, Embedder
 from maas.errors import EmbedderUnavailableError
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ def build_embedder(settings: Settings) -> BatchingEmbedder:
     """
     chosen = settings.embedder.backend
     inner = _first_that_loads(settings) if chosen == "auto" else build_backend(chosen, settings)
-    return BatchingEmbedder(
-        inner, batch_tokens=settings.embedder.batch_tokens, queue_texts=settings.embedder.queue_texts
-    )
+    wrap = ContextualBatchingEmbedder if isinstance(inner, ContextualEmbedder) else BatchingEmbedder
+    return wrap(inner, batch_tokens=settings.embedder.batch_tokens, queue_texts=settings.embedder.queue_texts)
 
 
 def build_backend(backend: str, settings: Settings) -> Embedder:

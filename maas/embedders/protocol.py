@@ -35,3 +35,14 @@ class Embedder(Protocol):
 
     def close(self) -> None:
         """Release threads and memory; calling it twice is harmless."""
+
+
+@runtime_checkable
+class ContextualEmbedder(Embedder, Protocol):
+    """An embedder that can read texts which follow each other in one pass."""
+
+    def encode_in_context(self, units: Sequence[str], window: int | None) -> Vectors:
+        """Each of (n,) units after having read those around it → (n, dim) float32 of unit length.
+
+        Units are packed whole, in order, into passes of at most ``window`` tokens; None: all in one stream.
+        """

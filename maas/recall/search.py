@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,17 +18,19 @@ from maas.recall.priors import Priors, raise_odds
 from maas.records import Memory, Mode, Scope, SearchHit
 from maas.storage.protocol import LexicalHits, ReadTransaction, Seqs, Where
 
-# A question that speaks to the assistant asks for what the assistant said.
+# A question that speaks to the assistant asks for what the assistant said; "can you tell me" speaks to nobody.
 _ADDRESSES_ASSISTANT = frozenset({"you", "your", "yours", "assistant"})
+_REQUEST = re.compile(r"\b(?:can|could|would|will) you\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``vector`` (dim,) is None in lexical mode."""
+    """``vector`` (dim,) is None in lexical mode; ``context`` is the space of vectors in context, where there is one."""
 
     text: str
     vector: NDArray[np.float32] | None
     fingerprint: str
+    context: str | None
     mode: Mode
     top_k: int
     candidates: int
@@ -75,18 +78,36 @@ def rank(transaction: ReadTransaction, scope: Scope, question: Question, where: 
     parts: dict[str, Values] = {}
     seqs: Seqs = np.empty(0, np.int64)
     if question.vector is not None:
-        seqs = transaction.dense(scope, question.fingerprint, question.vector[None, :], k, where)[0].seqs
+        for space in filter(None, [question.fingerprint, question.context]):
+            near = transaction.dense(scope, space, question.vector[None, :], k, where)[0]
+            seqs = np.union1d(seqs, near.seqs)
     if question.mode != "dense":
         words = transaction.lexical(scope, query_terms(question.text), k, where)
         seqs = np.union1d(seqs, words.seqs)
         seqs, parts = _word_parts(words, seqs, question.text)
     if question.vector is not None:
-        turn = fusion.cosines(transaction.similarities(scope, question.fingerprint, question.vector, seqs))
-        parts["dense"] = _dense_weight(question.mode) * turn
+        alone = transaction.similarities(scope, question.fingerprint, question.vector, seqs)
+        read = alone
+        if question.context is not None:
+            read = transaction.similarities(scope, question.context, question.vector, seqs)
+        parts |= _vector_parts(question.mode, alone, read)
     evidence = np.sum(list(parts.values()), axis=0)
     curve = CURVES[question.mode]
     background = curve.background(evidence, transaction.coverage(scope, question.fingerprint).memories)
     return Ranking(seqs, curve.probabilities(evidence, background), parts, background)
+
+
+def _vector_parts(mode: Mode, alone: NDArray[np.floating], read: NDArray[np.floating]) -> dict[str, Values]:
+    """What the memories' own vectors say, and those that have read their neighbours; without these, their own twice.
+
+    Args:
+        alone, read: cosines (n,), NaN where there is no vector.
+    """
+    scale = 1 / (fusion.TURN + fusion.CONTEXT) if mode == "dense" else 1.0
+    return {
+        "dense": scale * fusion.TURN * fusion.cosines(alone),
+        "context": scale * fusion.CONTEXT * fusion.cosines(np.where(np.isnan(read), alone, read)),
+    }
 
 
 def _word_parts(words: LexicalHits, seqs: Seqs, question: str) -> tuple[Seqs, dict[str, Values]]:
@@ -95,7 +116,7 @@ def _word_parts(words: LexicalHits, seqs: Seqs, question: str) -> tuple[Seqs, di
     places = layout.places(seqs)
     seqs, places = seqs[places >= 0], places[places >= 0]
     spoken = set(document_terms(question))
-    to_assistant = not _ADDRESSES_ASSISTANT.isdisjoint(spoken)
+    to_assistant = not _ADDRESSES_ASSISTANT.isdisjoint(document_terms(_REQUEST.sub("", question)))
     return seqs, {
         "lexical": words.evidence.turn[places],
         "session": SESSION * words.evidence.session[places],
@@ -118,7 +139,8 @@ def _with_past(ranking: Ranking, question: Question) -> Ranking:
     seqs = np.array(list(past.versions), np.int64)
     then = {name: np.zeros(len(seqs)) for name in ranking.parts}
     if question.vector is not None:
-        then["dense"] = _dense_weight(question.mode) * fusion.cosines(past.cosines(seqs, question.vector))
+        alone = past.cosines(seqs, question.vector)
+        then |= _vector_parts(question.mode, alone, alone)
     if question.mode != "dense":
         # As BM25 scores a word that occurs once in a memory of average length.
         then["lexical"] = past.word_shares(seqs, question.text) / (1 + K1)
@@ -131,10 +153,6 @@ def _with_past(ranking: Ranking, question: Question) -> Ranking:
         {name: np.concatenate([values[stays], then[name][said]]) for name, values in ranking.parts.items()},
         ranking.background,
     )
-
-
-def _dense_weight(mode: Mode) -> float:
-    return 1.0 if mode == "dense" else fusion.TURN + fusion.CONTEXT
 
 
 def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, priors: Priors) -> Ranking:

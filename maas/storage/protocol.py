@@ -115,6 +115,17 @@ class Unembedded:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionTurn:
+    """A turn as its session lists it: its length in terms, and whether it has a vector in the space asked about."""
+
+    seq: int
+    id: str
+    version: int
+    terms: int
+    embedded: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
     """Everything kept of one memory."""
 
@@ -198,6 +209,12 @@ class ReadTransaction(Protocol):
     def layout(self, scope: Scope) -> Layout:
         """How the user's memories lie beside each other. Rows that this snapshot lacks may be among them."""
 
+    def sessions(self, scope: Scope) -> list[str]:
+        """Every session of the user."""
+
+    def session_turns(self, scope: Scope, session_id: str, fingerprint: str) -> list[SessionTurn]:
+        """A session's memories by time, then by order of storing."""
+
     def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
         """Memories by id, those beyond ``after``."""
 
@@ -228,7 +245,8 @@ class WriteTransaction(ReadTransaction, Protocol):
     def tag(self, scope: Scope) -> str:
         """What the ids of the user's memories start with; makes the user if there is none."""
 
-    def insert(self, scope: Scope, fingerprint: str, rows: Sequence[NewMemory]) -> None: ...
+    def insert(self, scope: Scope, fingerprint: str, rows: Sequence[NewMemory]) -> list[int]:
+        """Returns the numbers of the new rows."""
 
     def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None: ...
 
@@ -255,8 +273,14 @@ class WriteTransaction(ReadTransaction, Protocol):
     ) -> int:
         """Add vectors of rows whose version is still the one that was read; returns how many."""
 
-    def drop_other_spaces(self, scope: Scope, fingerprint: str) -> None:
-        """Remove the user's vectors of all other spaces, if this one covers every memory."""
+    def place_vectors(self, scope: Scope, fingerprint: str, rows: Sequence[tuple[int, NDArray[np.floating]]]) -> None:
+        """Give rows that exist a vector in this space, in place of any they have there."""
+
+    def drop_vectors(self, scope: Scope, fingerprint: str, seqs: Sequence[int]) -> None:
+        """Remove these rows' vectors from this space alone."""
+
+    def drop_other_spaces(self, scope: Scope, fingerprint: str, *beside: str) -> None:
+        """Remove the user's vectors of all spaces but these, if the first covers every memory."""
 
     def start_reindex(self, fingerprint: str, at: datetime) -> int: ...
 

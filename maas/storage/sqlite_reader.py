@@ -20,7 +20,7 @@ from maas.storage import statements
 from maas.storage.cache import ByteBoundedCache
 from maas.storage.engine import Transaction
 from maas.storage.narrowing import Narrowing, narrowing_key
-from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, Where
+from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, SessionTurn, Where
 from maas.storage.rows import MEMORY_COLUMNS, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sqlite_admin import AdminQueries
 from maas.storage.sqlite_time import TimeQueries
@@ -175,6 +175,15 @@ class SqliteReader(AdminQueries, TimeQueries):
         user = self._user(scope)
         return TurnTable().layout() if user is None else self._turns(scope, user).layout()
 
+    def sessions(self, scope: Scope) -> list[str]:
+        return [row[0] for row in statements.SESSIONS.each(self._driver, **owner(scope))]
+
+    def session_turns(self, scope: Scope, session_id: str, fingerprint: str) -> list[SessionTurn]:
+        space = self._space(fingerprint)
+        number = -1 if space is None else space.space
+        rows = statements.SESSION_TURNS.each(self._driver, **owner(scope), session=session_id, space=number)
+        return [SessionTurn(*row) for row in rows]
+
     def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
         query = select(*MEMORY_COLUMNS, memories.c.seq, memories.c.stored_at)
         query = query.where(owned(scope), memories.c.id > after).order_by(memories.c.id).limit(limit)
@@ -258,6 +267,9 @@ class SqliteReader(AdminQueries, TimeQueries):
         if user is None or space is None:
             return None
 
+        def seqs() -> Seqs:
+            return _numbers(statements.SPACE_SEQS.scalar(self._driver, **owner(scope), space=space.space))
+
         def changed(since: int) -> Iterator[tuple[int, bytes]]:
             own = {**owner(scope), "space": space.space}
             if since == 0:  # the range of vectors is read in one go; later the few that changed are picked
@@ -266,7 +278,7 @@ class SqliteReader(AdminQueries, TimeQueries):
 
         key = (user.number, space.space)
         index = self._caches.vectors.get(key, lambda: VectorIndex(space.dim))
-        index.sync(user.revision, user.reset_revision, lambda: self._seqs(scope), changed)
+        index.sync(user.revision, user.reset_revision, seqs, changed)
         self._caches.vectors.settle(key, index)
         return index
 

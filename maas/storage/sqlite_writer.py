@@ -54,9 +54,9 @@ class SqliteWriter(SqliteReader):
         """What a writer reads, it may just have changed."""
         return ask()
 
-    def insert(self, scope: Scope, fingerprint: str, rows: Sequence[NewMemory]) -> None:
+    def insert(self, scope: Scope, fingerprint: str, rows: Sequence[NewMemory]) -> list[int]:
         if not rows:
-            return
+            return []
         user = self._touch_user(scope)
         self._register_tags(scope, {tag_of(row.memory.id) for row in rows})
         space = self._ensure_space(fingerprint, len(rows[0].vector))
@@ -81,6 +81,7 @@ class SqliteWriter(SqliteReader):
         terms = ({"seq": seq, "terms": _prefixed(user.number, row.terms)} for seq, row in numbered)
         statements.ADD_TERMS.run_many(self._driver, terms)
         self._add_versions(scope, [entry for row in rows for entry in row.history])
+        return [seq for seq, _ in numbered]
 
     def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None:
         user = self._touch_user(scope)
@@ -186,10 +187,30 @@ class SqliteWriter(SqliteReader):
             )
         return len(fresh)
 
-    def drop_other_spaces(self, scope: Scope, fingerprint: str) -> None:
+    def place_vectors(self, scope: Scope, fingerprint: str, rows: Sequence[tuple[int, NDArray[np.floating]]]) -> None:
+        if not rows:
+            return
+        space = self._ensure_space(fingerprint, len(rows[0][1]))
+        self._drop_from(scope, space, [seq for seq, _ in rows])
+        self._add_vectors(scope, space, rows)
+
+    def drop_vectors(self, scope: Scope, fingerprint: str, seqs: Sequence[int]) -> None:
         space = self._space(fingerprint)
-        if space is not None and self.coverage(scope, fingerprint).complete:
-            self._connection.execute(delete(vectors).where(*_of(vectors, scope), vectors.c.space != space.space))
+        if space is not None and seqs:
+            self._drop_from(scope, space.space, seqs, reset=True)
+
+    def _drop_from(self, scope: Scope, space: int, seqs: Sequence[int], *, reset: bool = False) -> None:
+        """``reset`` unless the rows get other vectors in this very transaction."""
+        user = self._touch_user(scope, reset=reset)
+        own = owner(scope)
+        statements.DROP_FROM_SPACE.run_many(self._driver, ({**own, "space": space, "row": seq} for seq in seqs))
+        marks = ({**own, "row": seq, "at_revision": user.revision} for seq in seqs)
+        statements.MARK_CHANGED.run_many(self._driver, marks)
+
+    def drop_other_spaces(self, scope: Scope, fingerprint: str, *beside: str) -> None:
+        if self.coverage(scope, fingerprint).complete:
+            kept = select(spaces.c.space).where(spaces.c.fingerprint.in_([fingerprint, *beside]))
+            self._connection.execute(delete(vectors).where(*_of(vectors, scope), vectors.c.space.not_in(kept)))
 
     def start_reindex(self, fingerprint: str, at: datetime) -> int:
         values = {"fingerprint": fingerprint, "state": "running", "started_at": at, "beat_at": at}
@@ -234,7 +255,7 @@ class SqliteWriter(SqliteReader):
         query = insert(spaces).values(fingerprint=fingerprint, dim=dim).returning(spaces.c.space)
         return int(self._connection.execute(query).scalar_one())
 
-    def _add_vectors(self, scope: Scope, space: int, rows: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+    def _add_vectors(self, scope: Scope, space: int, rows: Sequence[tuple[int, NDArray[np.floating]]]) -> None:
         own = {"tenant_id": scope.tenant, "user_id": scope.user_id, "space": space}
         statements.ADD_VECTOR.run_many(
             self._driver, ({**own, "seq": seq, "vector": pack(vector)} for seq, vector in rows)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     select,
@@ -140,6 +141,29 @@ CHANGED_TURNS = Prepared(
     ).where(memories.c.revision > bindparam("since"))
 )
 
+SESSIONS = Prepared(
+    _hinted((memories.c.session_id,), "INDEXED BY memories_session")
+    .where(memories.c.session_id.is_not(None))
+    .distinct()
+)
+
+SESSION_TURNS = Prepared(
+    _hinted(
+        (
+            memories.c.seq,
+            memories.c.id,
+            memories.c.version,
+            memories.c.term_count,
+            exists().where(*_OWN_VECTORS, vectors.c.seq == memories.c.seq),
+        ),
+        "INDEXED BY memories_session",
+    )
+    .where(memories.c.session_id == bindparam("session"))
+    .order_by(memories.c.created_at, memories.c.seq)
+)
+
+SPACE_SEQS = Prepared(select(func.group_concat(vectors.c.seq)).where(*_OWN_VECTORS))
+
 ALL_VECTORS = Prepared(select(vectors.c.seq, vectors.c.vector).where(*_OWN_VECTORS))
 
 CHANGED_VECTORS = Prepared(
@@ -173,6 +197,12 @@ DROP_TERMS = Prepared(text("DELETE FROM memory_terms WHERE rowid = :seq"))
 
 # FTS5 only marks what is deleted; merging all into one segment leaves it out, and frees the pages to be zeroed.
 MERGE_TERMS = Prepared(text("INSERT INTO memory_terms (memory_terms) VALUES ('optimize')"))
+
+DROP_FROM_SPACE = Prepared(delete(vectors).where(*_OWN_VECTORS, vectors.c.seq == bindparam("row")))
+
+MARK_CHANGED = Prepared(
+    update(memories).where(*_OWNED, memories.c.seq == bindparam("row")).values(revision=bindparam("at_revision"))
+)
 
 DROP_VECTORS = Prepared(
     delete(vectors).where(

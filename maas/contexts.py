@@ -1,0 +1,100 @@
+"""Vectors of turns that have read the turns around them, kept as a second space beside the turns' own.
+
+A session is read in windows of whole turns, in one pass of the encoder each. A turn that arrives joins the open window,
+which is read again: what stood there before learns what followed. A turn alone in its window has nothing to read, and
+keeps its own vector only. So does every turn until its window is read, and with an encoder that reads turns alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from maas.embedders.protocol import ContextualEmbedder, Embedder
+from maas.items import indexed_text
+from maas.records import Memory, Scope
+from maas.storage.protocol import MemoryStore, ReadTransaction, SessionTurn, WriteTransaction
+
+# About 224 tokens of English: 1.33 for each of the terms that are counted when a memory is stored.
+WINDOW_TERMS = 168
+# No window of so many terms is longer in tokens, code and other languages included, unless a single turn is.
+WINDOW_TOKENS = 512
+# Windows read between two transactions.
+_ROUND = 16
+
+
+def context_space(embedder: Embedder) -> str | None:
+    """The fingerprint of an embedder's vectors in context; None if it reads every text alone."""
+    return f"{embedder.fingerprint}+context" if isinstance(embedder, ContextualEmbedder) else None
+
+
+def packed(turns: Sequence[SessionTurn]) -> Iterator[tuple[SessionTurn, ...]]:
+    """A session in windows of consecutive turns of at most WINDOW_TERMS; a longer turn stands alone."""
+    window: list[SessionTurn] = []
+    terms = 0
+    for turn in turns:
+        if window and terms + turn.terms > WINDOW_TERMS:
+            yield tuple(window)
+            window, terms = [], 0
+        window.append(turn)
+        terms += turn.terms
+    if window:
+        yield tuple(window)
+
+
+class Contexts:
+    """Reads sessions for one embedder; does nothing for one that cannot."""
+
+    def __init__(self, store: MemoryStore, embedder: Embedder) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._space = context_space(embedder)
+
+    def settle(self, scope: Scope, session_id: str) -> None:
+        """Read every window of the session that holds a turn without a vector in context.
+
+        Whoever changes the session meanwhile makes another window of it, which is read in the next round.
+        """
+        if self._space is None or not isinstance(self._embedder, ContextualEmbedder):
+            return
+        while True:
+            with self._store.read() as transaction:
+                windows = self._unread(transaction, scope, session_id)[:_ROUND]
+                if not windows:
+                    return
+                rows = transaction.by_seq(scope, [turn.seq for window in windows for turn in window])
+            vectors = []
+            for window in windows:
+                units = [indexed_text(rows[turn.seq].text, rows[turn.seq].name) for turn in window]
+                vectors.append(self._embedder.encode_in_context(units, WINDOW_TOKENS))
+            with self._store.write() as transaction:
+                current = set(self._unread(transaction, scope, session_id))
+                read = [
+                    (turn.seq, vector)
+                    for window, own in zip(windows, vectors, strict=True)
+                    if window in current
+                    for turn, vector in zip(window, own, strict=True)
+                ]
+                transaction.place_vectors(scope, self._space, read)
+
+    def settle_user(self, scope: Scope) -> Iterator[str]:
+        """Settle every session of a user; gives each session once it is done."""
+        if self._space is None:
+            return
+        with self._store.read() as transaction:
+            sessions = transaction.sessions(scope)
+        for session_id in sessions:
+            self.settle(scope, session_id)
+            yield session_id
+
+    def forget(self, transaction: WriteTransaction, scope: Scope, memory: Memory) -> None:
+        """Drop the vectors that have read a memory which is about to be deleted."""
+        if self._space is None or memory.session_id is None:
+            return
+        for window in packed(transaction.session_turns(scope, memory.session_id, self._space)):
+            if any(turn.id == memory.id for turn in window):
+                transaction.drop_vectors(scope, self._space, [turn.seq for turn in window])
+
+    def _unread(self, transaction: ReadTransaction, scope: Scope, session_id: str) -> list[tuple[SessionTurn, ...]]:
+        assert self._space is not None
+        turns = transaction.session_turns(scope, session_id, self._space)
+        return [w for w in packed(turns) if len(w) > 1 and not all(turn.embedded for turn in w)]
