@@ -1,5 +1,6 @@
 # make serve   set up what is missing, package the encoder, serve on 127.0.0.1:8000   (ARGS="--port 9000" is passed on)
 # make test    set up what is missing, then run the whole suite       (ARGS="tests/api -x" narrows it)
+# make test-all  the same, and the frameworks' own suites against maas's adapters, in an environment of their own
 # make lint    ruff and mypy --strict
 # make clean   remove the environment, the bundle and caches; the data folder stays
 
@@ -13,13 +14,21 @@ ARGS    =
 WEIGHTS := $(wildcard lam_backend/weights/lam-base-v1/model.safetensors)
 BUNDLE  := dist/lam-base-v1/lam_config.json
 
-.PHONY: serve test lint clean
+# langchain-tests brings pytest plugins that would change every other test.
+ADAPTERS := .venv-adapters
+ADAPTERS_PYTHON := $(ADAPTERS)/bin/python
+
+.PHONY: serve test test-all lint clean
 
 serve: $(VENV)/installed $(if $(WEIGHTS),$(BUNDLE))
 	@$(BIN)/maas serve $(ARGS)
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-all: test $(ADAPTERS)/installed
+	$(ADAPTERS_PYTHON) -m pytest -c tests/adapters/pytest.ini tests/adapters tests/compat
+	$(ADAPTERS_PYTHON) -m mypy -p maas.compat
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -30,7 +39,7 @@ $(BUNDLE): $(WEIGHTS) | $(VENV)/installed
 	-@$(BIN)/python -m lam_backend.packaging.package_lam > /dev/null
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ADAPTERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
@@ -46,3 +55,10 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing maas with all it is tested with into $(VENV); the first time takes some minutes"
 	$(PIP) -e '.[dev]'
 	@touch $(VENV)/installed $@
+
+$(ADAPTERS)/installed: pyproject.toml constraints.txt tests/adapters/requirements.txt
+	@echo "Installing the frameworks that maas has adapters for into $(ADAPTERS); the first time takes some minutes"
+	@$(PYTHON) -m venv $(ADAPTERS)
+	$(ADAPTERS_PYTHON) -m pip --disable-pip-version-check install -qq -c constraints.txt \
+	  -e '.[langchain,langgraph,llamaindex,mcp]' -r tests/adapters/requirements.txt
+	@touch $@

@@ -1,13 +1,12 @@
-"""``maas migrate``, ``reindex``, ``export``, ``import``, ``erase``: whole stores and whole users."""
+"""``maas migrate``, ``reindex``, ``export``, ``erase``: whole stores and whole users."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,8 +21,8 @@ from maas.cli.options import (
     UserOption,
 )
 from maas.cli.output import note, print_json, print_line, print_table
-from maas.cli.progress import OnProgress, progress
-from maas.errors import InvalidInputError, StorageError
+from maas.cli.progress import progress
+from maas.errors import StorageError
 
 if TYPE_CHECKING:
     from maas.records import ReindexStatus
@@ -33,7 +32,6 @@ def register(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command()(reindex)
     app.command()(export)
-    app.command("import")(import_memories)
     app.command()(erase)
 
 
@@ -106,32 +104,6 @@ def export(
     note(f"{count:,} lines exported{f' to {out}' if out else ''}")
 
 
-def import_memories(
-    context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What export wrote; - reads standard input.")],
-    user_id: Annotated[str | None, typer.Option("--user-id", "-u", help="Import for this user instead.")] = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Read back what export wrote."""
-    if file != "-" and not Path(file).is_file():
-        raise typer.BadParameter(f"{file} is no file; give what `maas export` wrote", param_hint="FILE")
-    with (
-        Path(file).open(encoding="utf-8") if file != "-" else nullcontext(sys.stdin) as lines,
-        open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target,
-        progress() as report,
-    ):
-        done = target.import_memories(_parsed(lines, file, report), user_id=user_id)
-    if as_json:
-        print_json(done)
-    else:
-        print_line(f"{done.imported:,} imported, {done.skipped:,} already there, {done.reembedded:,} embedded anew")
-
-
 def erase(
     context: typer.Context,
     user_id: UserOption,
@@ -154,20 +126,6 @@ def erase(
         print_json(receipt)
     else:
         print_table(["table", "before", "after"], [[t, n, receipt.after.get(t, 0)] for t, n in receipt.before.items()])
-
-
-def _parsed(lines: Iterable[str], name: str, report: OnProgress) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise InvalidInputError(f"{name}:{number}: no JSON ({error}); expected what export wrote") from None
-            if not isinstance(value, dict):
-                raise InvalidInputError(f"{name}:{number}: holds a {type(value).__name__}; expected an object")
-            yield value
-        if number % 100 == 0:
-            report("lines read", number, 0)
 
 
 def _refuse_failure(status: ReindexStatus) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import MCPServer
@@ -10,7 +9,7 @@ from pydantic import Field
 
 from maas.mcp.failures import prompt_error, telling
 from maas.mcp.reach import reach
-from maas.records import SearchHit
+from maas.quoting import quoted
 
 HITS = 8
 
@@ -34,15 +33,8 @@ def answer_from_memory(
     here = reach.get()
     hits = here.readable.recall(question, user_id=here.user(user_id), top_k=HITS).results
     here.count_recalled(len(hits))
-    return _FRAME.format(memories="\n".join(map(_line, hits)), question=question)
+    return _FRAME.format(memories="\n".join(map(quoted, hits)), question=question)
 
 
 def add_prompts(server: MCPServer[Any]) -> None:
     server.prompt(title="Answer from memory")(telling(prompt_error)(answer_from_memory))
-
-
-def _line(hit: SearchHit) -> str:
-    """JSON whose strings cannot close the tag they stand in."""
-    said = {"at": hit.created_at.date().isoformat(), "by": hit.name or hit.role, "text": hit.text}
-    line = json.dumps({name: value for name, value in said.items() if value}, ensure_ascii=False)
-    return line.replace("<", "\\u003c")

@@ -13,7 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-BROUGHT_ALONG = {"pydantic-core": "pydantic", "huggingface-hub": "sentence-transformers", "mcp-types": "mcp"}
+BROUGHT_ALONG = {
+    "pydantic-core": "pydantic",
+    "huggingface-hub": "sentence-transformers",
+    "mcp-types": "mcp",
+    "langgraph": "langgraph-checkpoint",
+    "llama-index": "llama-index-core",
+}
 
 
 def normal(name: str) -> str:

@@ -1,0 +1,1 @@
+"""Files that people have from other services, read into what maas stores."""

@@ -1,0 +1,87 @@
+"""Large JSON files, plain or zipped, an element at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import ijson
+
+from maas.errors import InvalidInputError
+from maas.requests import MAX_ID_LENGTH
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@contextmanager
+def opened(path: Path, member: str) -> Iterator[IO[bytes]]:
+    """``path`` itself; of a zip archive, or a folder it was unpacked to, the file called ``member``.
+
+    Raises:
+        InvalidInputError: there is no such file, or no ``member`` in it.
+    """
+    if path.is_dir():
+        path /= member
+    if not path.is_file():
+        raise InvalidInputError(f"{path} is no file; give the export, zipped or unpacked")
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.rpartition("/")[2] == member]
+        if not names:
+            raise InvalidInputError(f"{path} holds no {member}; found {', '.join(archive.namelist()[:5])}")
+        with archive.open(names[0]) as file:
+            yield file
+
+
+def elements(path: Path, member: str, prefix: str = "item") -> Iterator[dict[str, Any]]:
+    """The objects of a JSON array, read as they are asked for.
+
+    Args:
+        path, member: as for :func:`opened`.
+        prefix: where the array stands, in ijson's words: ``item`` at the top, ``results.item`` under a key.
+
+    Raises:
+        InvalidInputError: no JSON, or elements that are no objects.
+    """
+    with opened(path, member) as file:
+        try:
+            for number, element in enumerate(ijson.items(file, prefix, use_float=True)):
+                if not isinstance(element, dict):
+                    raise InvalidInputError(f"{path}: element {number} is a {type(element).__name__}, not an object")
+                yield element
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            raise InvalidInputError(f"{path} is no whole JSON file: {' '.join(str(error).split())}") from None
+
+
+def first_byte(path: Path, member: str) -> bytes:
+    """Tells an array from an object, and JSON from anything else."""
+    with opened(path, member) as file:
+        return file.read(64).removeprefix(_BOM).lstrip()[:1]
+
+
+def key(*parts: object) -> str:
+    """The parts with colons between; hashed where that is too long for a key."""
+    whole = ":".join(map(str, parts))
+    if len(whole) <= MAX_ID_LENGTH:
+        return whole
+    return f"{whole[:64]}:{hashlib.blake2b(whole.encode(), digest_size=24).hexdigest()}"
+
+
+def moment(value: Any) -> str | None:
+    """Seconds since 1970 or an ISO 8601 string, as maas takes times; None for anything else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        return datetime.fromtimestamp(value, UTC).isoformat()
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """What is there."""
+    return {name: value for name, value in fields.items() if value not in (None, "", {})}
