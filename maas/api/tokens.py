@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from maas.embedders.batching import BatchingEmbedder
 from maas.embedders.protocol import Embedder
 
 _WORDS_AND_MARKS = re.compile(r"\w+|[^\w\s]")
@@ -21,6 +22,7 @@ class CountsTokens(Protocol):
 
 def count_tokens(embedder: Embedder, texts: Sequence[str]) -> int:
     """The embedder's own count; for one that keeps its tokenizer to itself, words and punctuation marks."""
-    if isinstance(embedder, CountsTokens):
-        return embedder.count_tokens(texts)
+    model = embedder.inner if isinstance(embedder, BatchingEmbedder) else embedder
+    if isinstance(model, CountsTokens):
+        return model.count_tokens(texts)
     return sum(len(_WORDS_AND_MARKS.findall(text)) for text in texts)

@@ -88,24 +88,30 @@ def bench_store(
 def bench_recall(
     brain: PersonalMemoryBrain, meter: EncodeMeter, sizes: Sizes, docs: Path | None, report: OnProgress
 ) -> dict[str, Any]:
-    """Questions to one user, after a first one that loads the user's index."""
+    """Questions to one user, after a first one that loads the user's index: plain, and through filters.
+
+    ``recall_new_filter`` gives each question a filter never seen before, ``recall_same_filter`` one and the same.
+    """
     user = f"{USER}-recall"
     texts = take_texts(sizes.memories, docs, seed=1)
     for start in range(0, len(texts), 500):
-        brain.store_batch([{"user_id": user, "text": text} for text in texts[start : start + 500]])
+        numbered = enumerate(texts[start : start + 500], start)
+        brain.store_batch([{"user_id": user, "text": text, "metadata": {"n": n}} for n, text in numbered])
         report("fill", min(start + 500, len(texts)), len(texts))
     first = Samples(meter)
     first.time(brain.recall, "What happened first?", user_id=user)
-    asked = Samples(meter)
-    with Usage() as usage:
-        for number, question in enumerate(questions(sizes.recalls), 1):
-            asked.time(brain.recall, question, user_id=user)
-            report("recall", number, sizes.recalls)
-    return {
-        "recall": {
-            **asked.report(),
-            "memories": len(texts),
-            "first_ms": first.report()["latency_ms"]["p50"],
-            **usage.report,
-        }
+    filters: dict[str, Callable[[int], dict[str, Any] | None]] = {
+        "recall": lambda _: None,
+        "recall_new_filter": lambda number: {"metadata.n": {"gte": number}},
+        "recall_same_filter": lambda _: {"metadata.n": {"lt": sizes.memories // 3}},
     }
+    results: dict[str, Any] = {}
+    for name, chosen in filters.items():
+        asked = Samples(meter)
+        with Usage() as usage:
+            for number, question in enumerate(questions(sizes.recalls), 1):
+                asked.time(brain.recall, question, user_id=user, filters=chosen(number))
+                report(name.replace("_", " "), number, sizes.recalls)
+        results[name] = {**asked.report(), "memories": len(texts), **usage.report}
+    results["recall"]["first_ms"] = first.report()["latency_ms"]["p50"]
+    return results

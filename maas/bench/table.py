@@ -51,14 +51,16 @@ def _rows(report: dict[str, Any]) -> Iterator[list[str]]:
         yield _row("store", store, _use(store))
     if batch := report.get("batch_store"):
         yield _row("batch store of 100", batch, f"{100 * batch['share_of_encoder']:.0f} % of the encoder alone")
-    if recall := report.get("recall"):
-        yield _row(f"recall among {recall['memories']:,}", recall, _use(recall))
+    for name in ("recall", "recall_new_filter", "recall_same_filter"):
+        if recall := report.get(name):
+            yield _row(f"{name.replace('_', ' ')} among {recall['memories']:,}", recall, _use(recall))
     for call, result in report.get("concurrency", {}).items():
         for clients in CLIENTS:
             figures = result[f"clients_{clients}"]
             note = f"health p99 {figures['health_ms']['p99']:.1f} ms; {_use(figures)}"
             if clients > 1:
-                note = f"{result['speed_up']:.1f} × one client; {note}"
+                alone = result["encoder"]["speed_up"]
+                note = f"{result['speed_up']:.1f} × one client, the encoder alone {alone:.1f} ×; {note}"
             yield _row(f"{call}, {clients} client{'s' if clients > 1 else ''}", figures, note)
     if scale := report.get("scale"):
         for step in scale["growth"]:

@@ -142,7 +142,7 @@ def _run(
         if "concurrency" in parts:
             from maas.bench.concurrency import bench_concurrency
 
-            report |= bench_concurrency(sizes, config, docs, on_progress)
+            report |= bench_concurrency(settings, sizes, config, docs, on_progress)
         if "scale" in parts:
             from maas.bench.scale import ScaleSizes, bench_scale
 

@@ -106,12 +106,22 @@ class SentenceTransformersEmbedder:
             return vectors
         with self._lock, torch.inference_mode():
             if self._model is None:
-                raise NotReadyError(f"the embedder {self._name} is closed; open the brain again")
+                raise self._closed()
             token_ids = self._tokenize(texts)
             for rows in length_groups([len(ids) for ids in token_ids], self._batch_tokens):
                 output = self._model(self._padded([token_ids[row] for row in rows]))["sentence_embedding"]
                 vectors[rows] = torch.nn.functional.normalize(output.float(), dim=-1).numpy()
         return vectors
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that ``encode`` reads of all ``texts`` together, the model's special ones included."""
+        with self._lock:
+            if self._model is None:
+                raise self._closed()
+            return sum(len(ids) for ids in self._tokenize(texts))
+
+    def _closed(self) -> NotReadyError:
+        return NotReadyError(f"the embedder {self._name} is closed; open the brain again")
 
     def close(self) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ from maas.errors import UnavailableError
 
 @pytest.mark.server
 @pytest.mark.model
+@pytest.mark.timeout(400)  # the model is loaded twice, here and in the server
 def test_one_and_many_clients(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["bench", "concurrency", "--quick", "--json"])
@@ -25,6 +26,8 @@ def test_one_and_many_clients(capsys: pytest.CaptureFixture[str]) -> None:
         assert result["clients_32"]["health_ms"]["p99"] > 0
         assert result["clients_32"]["rss_mb"] > 10
         assert result["speed_up"] > 0
+        assert result["encoder"]["batch_32"] > 0
+        assert result["encoder"]["speed_up"] > 0
 
 
 def test_clients_without_a_server_are_an_error() -> None:

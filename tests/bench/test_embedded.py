@@ -46,8 +46,9 @@ def test_store_reports_overhead_beside_encoding(capsys: pytest.CaptureFixture[st
 
 
 def test_recall_and_scale(capsys: pytest.CaptureFixture[str]) -> None:
-    recall = bench(capsys, "recall")["recall"]
-    assert (recall["calls"], recall["memories"]) == (8, 250)
+    report = bench(capsys, "recall")
+    for name in ("recall", "recall_new_filter", "recall_same_filter"):
+        assert (report[name]["calls"], report[name]["memories"]) == (8, 250)
     scale = bench(capsys, "scale", "--users", "10", "--memories-per-user", "4")["scale"]
     assert scale["embedder"] == "bench-word-sum"
     assert (scale["users"], scale["memories"]) == (10, 40)

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maas.api.tokens import count_tokens
+from maas.embedders.batching import BatchingEmbedder
 from maas.embedders.fused_bert import FusedEncoder
 from maas.embedders.protocol import Embedder
 from maas.embedders.sentence_transformers import (
@@ -81,6 +83,12 @@ def test_a_text_has_the_same_vector_alone_and_in_company(minilm: SentenceTransfo
     alone = np.vstack([minilm.encode([text]) for text in TEXTS])
     np.testing.assert_allclose(minilm.encode(TEXTS), alone, atol=1e-5)
     np.testing.assert_allclose(minilm.encode(TEXTS[::-1])[::-1], alone, atol=1e-5)
+
+
+def test_tokens_are_counted_as_they_are_read(minilm: SentenceTransformersEmbedder) -> None:
+    assert minilm.count_tokens(["car", "the car"]) == 3 + 4  # each between [CLS] and [SEP]
+    assert minilm.count_tokens(["word " * 1_000]) == minilm.max_tokens
+    assert count_tokens(BatchingEmbedder(minilm), ["the car"]) == 4
 
 
 def test_meaning_is_near(minilm: SentenceTransformersEmbedder) -> None:
