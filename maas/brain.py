@@ -214,6 +214,7 @@ class PersonalMemoryBrain(Administration, Portability):
             candidates=self.settings.recall.candidates,
             min_score=request.min_score,
             explain=request.explain,
+            mmr=request.balance,
             priors=priors,
             past=self._past(scope, where, request.mode),
         )

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from maas.errors import FieldError, InvalidInputError, MaasError, PayloadTooLargeError
+from maas.recall.diversity import BALANCE
 from maas.records import Dedupe, KeyScope, Mode, Role
 
 MAX_TEXT_BYTES = 1_000_000
@@ -211,6 +212,16 @@ class SearchRequest(Request):
 
 class RecallRequest(SearchRequest):
     explain: StrictBool = False
+    mmr: StrictBool | Share | None = Field(
+        None, description="Choose unlike memories: 1 goes by the score alone, lower spreads more; true is 0.7."
+    )
+
+    @property
+    def balance(self) -> float | None:
+        """What ``mmr`` stands for; None without it."""
+        if isinstance(self.mmr, bool):
+            return BALANCE if self.mmr else None
+        return self.mmr
 
 
 class ContextRequest(SearchRequest):

@@ -107,6 +107,9 @@ def recall(
     include_superseded: Annotated[
         bool, typer.Option("--include-superseded", help="Replaced memories as well.")
     ] = False,
+    mmr: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Choose unlike memories; 1 goes by the score alone.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Each part's share of the score (with --json).")] = False,
     tenant: TenantOption = "default",
     api: ApiOption = None,
@@ -129,6 +132,7 @@ def recall(
         "min_score": min_score,
         "include_superseded": include_superseded,
         "explain": explain,
+        "mmr": mmr,
     }
     with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
         response = target.recall(query, user_id=user_id, **options)

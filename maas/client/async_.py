@@ -187,6 +187,7 @@ class AsyncMaasClient(BaseClient):
         min_score: float = 0.0,
         include_superseded: bool = False,
         explain: bool = False,
+        mmr: bool | float | None = None,
     ) -> RecallResponse:
         """The memories that answer ``query``, best first; scores are in 0..1."""
         given = {
@@ -204,6 +205,7 @@ class AsyncMaasClient(BaseClient):
             "min_score": min_score,
             "include_superseded": include_superseded,
             "explain": explain,
+            "mmr": mmr,
         }
         return await self._send(_requests.recall(given))
 

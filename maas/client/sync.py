@@ -185,6 +185,7 @@ class MaasClient(BaseClient):
         min_score: float = 0.0,
         include_superseded: bool = False,
         explain: bool = False,
+        mmr: bool | float | None = None,
     ) -> RecallResponse:
         """The memories that answer ``query``, best first; scores are in 0..1."""
         given = {
@@ -202,6 +203,7 @@ class MaasClient(BaseClient):
             "min_score": min_score,
             "include_superseded": include_superseded,
             "explain": explain,
+            "mmr": mmr,
         }
         return self._send(_requests.recall(given))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from maas.recall import fusion
 from maas.recall.analysis import document_terms, query_terms
+from maas.recall.diversity import diversified
 from maas.recall.fusion import CURVES, Values
 from maas.recall.lexical import K1, SESSION, Layout
 from maas.recall.past import Past
@@ -18,6 +19,8 @@ from maas.recall.priors import Priors, raise_odds
 from maas.records import Memory, Mode, Scope, SearchHit
 from maas.storage.protocol import LexicalHits, ReadTransaction, Seqs, Where
 
+# With mmr, so many of the best are chosen from.
+_POOL, _POOL_FACTOR = 50, 3
 # A question that speaks to the assistant asks for what the assistant said; "can you tell me" speaks to nobody.
 _ADDRESSES_ASSISTANT = frozenset({"you", "your", "yours", "assistant"})
 _REQUEST = re.compile(r"\b(?:can|could|would|will) you\b", re.IGNORECASE)
@@ -36,6 +39,7 @@ class Question:
     candidates: int
     min_score: float
     explain: bool
+    mmr: float | None
     priors: Priors
     past: Past | None = None
 
@@ -57,20 +61,35 @@ class Ranking:
 
 
 def search(transaction: ReadTransaction, scope: Scope, question: Question, where: Where) -> list[SearchHit]:
-    """The ``top_k`` best, by score, then newest, then id."""
+    """The ``top_k`` best, by score, then newest, then id; with ``mmr``, chosen among more and in its order."""
     ranking = _with_past(rank(transaction, scope, question, where), question)
     if question.priors.needed(partial(transaction.any_importance, scope)):
         ranking = _weighed(transaction, scope, ranking, question.priors)
-    chosen = _contenders(ranking, question)
+    wanted = question.top_k if question.mmr is None else max(_POOL, _POOL_FACTOR * question.top_k)
+    chosen = _contenders(ranking, question.min_score, wanted)
     rows = transaction.by_seq(scope, ranking.seqs[chosen].tolist())
-    hits = []
+    hits: list[tuple[int, SearchHit]] = []
     for place in chosen.tolist():
         memory = rows.get(int(ranking.seqs[place]))
         if memory is not None:
             if question.past is not None:
                 memory = question.past.as_known(int(ranking.seqs[place]), memory)
-            hits.append(_hit(memory, ranking, place, question))
-    return sorted(hits, key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.id))[: question.top_k]
+            hits.append((int(ranking.seqs[place]), _hit(memory, ranking, place, question)))
+    hits.sort(key=lambda found: (-found[1].score, -found[1].created_at.timestamp(), found[1].id))
+    if question.mmr is not None:
+        hits = _diversified(transaction, scope, question, hits[:wanted])
+    return [hit for _, hit in hits[: question.top_k]]
+
+
+def _diversified(
+    transaction: ReadTransaction, scope: Scope, question: Question, hits: list[tuple[int, SearchHit]]
+) -> list[tuple[int, SearchHit]]:
+    assert question.mmr is not None
+    here, found = transaction.rows(scope, question.fingerprint, np.array([seq for seq, _ in hits], np.int64))
+    vectors = np.zeros((len(hits), found.shape[1]), np.float32)
+    vectors[here] = found
+    scores = np.array([hit.score for _, hit in hits])
+    return [hits[place] for place in diversified(scores, vectors, question.top_k, question.mmr)]
 
 
 def rank(transaction: ReadTransaction, scope: Scope, question: Question, where: Where) -> Ranking:
@@ -161,12 +180,12 @@ def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, prior
     return replace(ranking, scores=raise_odds(ranking.scores, factors), factors=factors)
 
 
-def _contenders(ranking: Ranking, question: Question) -> NDArray[np.int64]:
-    """Places of the ``top_k`` best and of all that tie with the last of them: only then can ties be settled."""
-    good = np.flatnonzero(ranking.scores >= question.min_score)
-    if len(good) > question.top_k:
+def _contenders(ranking: Ranking, min_score: float, k: int) -> NDArray[np.int64]:
+    """Places of the ``k`` best and of all that tie with the last of them: only then can ties be settled."""
+    good = np.flatnonzero(ranking.scores >= min_score)
+    if len(good) > k:
         scores = ranking.scores[good]
-        last = np.partition(scores, -question.top_k)[-question.top_k]
+        last = np.partition(scores, -k)[-k]
         good = good[scores >= last]
     return good
 

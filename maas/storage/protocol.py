@@ -203,6 +203,9 @@ class ReadTransaction(Protocol):
     def similarities(self, scope: Scope, fingerprint: str, query: NDArray[np.float32], seqs: Seqs) -> Scores:
         """Cosine of (dim,) ``query`` with each row (n,); NaN where the row has no vector in this space."""
 
+    def rows(self, scope: Scope, fingerprint: str, seqs: Seqs) -> tuple[NDArray[np.bool_], Vectors]:
+        """Which of the rows (n,) have a vector in this space, and those vectors, (m, dim)."""
+
     def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
         """The k best by BM25F over this user's memories alone: other users touch neither scores nor speed."""
 

@@ -152,6 +152,12 @@ class SqliteReader(AdminQueries, TimeQueries):
         index = self._vector_index(scope, fingerprint)
         return np.full(len(seqs), np.nan, np.float32) if index is None else index.similarities(query, seqs)
 
+    def rows(self, scope: Scope, fingerprint: str, seqs: Seqs) -> tuple[NDArray[np.bool_], Vectors]:
+        index = self._vector_index(scope, fingerprint)
+        if index is None:
+            return np.zeros(len(seqs), np.bool_), np.empty((0, 0), np.float32)
+        return index.rows(seqs)
+
     def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
         layout = self.layout(scope)
         user = self._user(scope)

@@ -121,15 +121,19 @@ class VectorIndex:
     def similarities(self, query: NDArray[np.float32], seqs: Seqs) -> Scores:
         """Inner product of (dim,) ``query`` with each row (n,); NaN for rows that are not here."""
         result = np.full(len(seqs), np.nan, np.float32)
+        here, vectors = self.rows(seqs)
+        result[here] = vectors @ query
+        return result
+
+    def rows(self, seqs: Seqs) -> tuple[NDArray[np.bool_], Vectors]:
+        """Which of the rows (n,) are here, and the vectors of those, (m, dim)."""
         with self._lock:
             if not len(self):
-                return result
+                return np.zeros(len(seqs), np.bool_), np.empty((0, self.dim), np.float32)
             known, order = self._in_order()
             place = np.minimum(np.searchsorted(known, seqs), len(known) - 1)
             here = known[place] == seqs
-            vectors = self._unpacked(self._codes()[order[place[here]]])
-        result[here] = vectors @ query
-        return result
+            return here, self._unpacked(self._codes()[order[place[here]]])
 
     def _in_order(self) -> tuple[Seqs, Seqs]:
         """Rows (n,) ascending, and where each lies in the index."""

@@ -52,6 +52,20 @@ def test_recalls_the_nearest_first_with_scores_in_range(brain: PersonalMemoryBra
     assert texts(brain, "who bakes bread", mode=mode, min_score=best) == ["I bake bread"]
 
 
+def test_mmr_tells_different_things(brain: PersonalMemoryBrain) -> None:
+    tea = [f"I drink green tea, cup number {number}" for number in range(4)]
+    for text in (*tea, "green tea was gone at the market", "rain in Paris"):
+        brain.store(text, user_id="u")
+    plain = texts(brain, "green tea", top_k=3)
+    spread = texts(brain, "green tea", top_k=3, mmr=0.4)
+    assert plain[0] == spread[0]
+    assert "green tea was gone at the market" in spread
+    assert texts(brain, "green tea", top_k=3, mmr=1.0) == texts(brain, "green tea", top_k=3, mmr=False) == plain
+    assert len(texts(brain, "green tea", mmr=True, mode="lexical")) == 5
+    with pytest.raises(InvalidInputError, match="mmr"):
+        brain.recall("green tea", user_id="u", mmr=1.5)
+
+
 def test_repetition_is_recognised_but_not_across_sessions(brain: PersonalMemoryBrain) -> None:
     first = brain.store("ok", user_id="u", session_id="1").results[0]
     again = brain.store("ok", user_id="u", session_id="1").results[0]

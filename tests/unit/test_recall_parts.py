@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maas.recall.analysis import MAX_TERM_LENGTH, document_terms, query_terms
+from maas.recall.diversity import diversified
 from maas.recall.fusion import CURVES, cosines
 from maas.recall.lexical import AFTER, BEFORE, K1, B, bm25, combined
 from maas.storage.turn_table import TurnRow, TurnTable
@@ -158,3 +159,12 @@ def test_what_the_topic_earns_is_the_mean_of_the_11th_to_the_30th() -> None:
     assert curve.background(evidence[:20], 20) == pytest.approx((0.5 + curve.topic) / 2), "10 shown, 10 presumed"
     assert curve.background(evidence[:3], 3) == curve.topic
     assert curve.background(evidence[:3], 1000) == 0, "the others were looked at, and said nothing"
+
+
+def test_mmr_prefers_what_is_unlike_the_memories_before() -> None:
+    scores = np.array([0.9, 0.89, 0.6, 0.1])
+    vectors = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32)
+    assert diversified(scores, vectors, 4, 1.0) == [0, 1, 2, 3]
+    assert diversified(scores, vectors, 4, 0.7) == [0, 2, 1, 3]
+    assert diversified(scores, vectors, 2, 0.3) == [0, 2]
+    assert diversified(scores[:0], vectors[:0], 3, 0.5) == []

@@ -28,6 +28,7 @@ VERSION = {
     "expires_at": None,
     "at": NOW,
     "actor": "test",
+    "valid_from": NOW,
 }
 
 PREPARED = {name: value for name, value in vars(statements).items() if isinstance(value, Prepared)}
