@@ -299,7 +299,7 @@ class PersonalMemoryBrain(Administration, Portability):
                     vector = None
                     continue
                 after = current.model_copy(update=given)
-                if after != current:
+                if not after.same_as(current):
                     after = after.model_copy(update={"updated_at": now, "version": current.version + 1})
                     row = replacement(after, current, vector, self.actor)
                     transaction.replace(scope, self._embedder.fingerprint, row)

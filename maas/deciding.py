@@ -117,9 +117,10 @@ class _Decider:
         }
         values["created_at"] = item.created_at or known.created_at
         values["superseded_by"] = values["superseded_at"] = None
-        if all(getattr(known, name) == value for name, value in values.items()):
+        merged = known.model_copy(update=values)
+        if merged.same_as(known):
             return Decision(item, "NONE", known)
-        merged = known.model_copy(update={**values, "updated_at": self._now, "version": known.version + 1})
+        merged = merged.model_copy(update={"updated_at": self._now, "version": known.version + 1})
         return Decision(item, "UPDATE", merged, before=known)
 
     def _same_meaning(self, vector: Vector) -> Memory | None:

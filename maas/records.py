@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -50,6 +51,11 @@ class Memory(Record):
     superseded_by: str | None = None
     superseded_at: datetime | None = Field(None, description="When what replaced it was said.")
     version: int = 1
+
+    def same_as(self, other: Memory) -> bool:
+        """Equal also in JSON, where ``true`` and ``1`` are two values; to Python they are one."""
+        metadata = [json.dumps(memory.metadata, sort_keys=True) for memory in (self, other)]
+        return self == other and metadata[0] == metadata[1]
 
 
 class Similar(Record):

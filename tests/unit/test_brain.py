@@ -146,6 +146,14 @@ def test_turns_carry_their_speaker_and_their_time(brain: PersonalMemoryBrain) ->
     assert [memory.text for memory in brain.list(user_id="u").results] == ["Noted", "I like tea"]
 
 
+def test_true_and_one_are_two_values(brain: PersonalMemoryBrain) -> None:
+    stored = brain.store("x", user_id="u", key="k", metadata={"hot": True, "n": 1}).results[0]
+    assert brain.update(stored.id, metadata={"n": 1, "hot": True}).version == 1
+    assert brain.update(stored.id, metadata={"hot": 1, "n": 1}).version == 2
+    assert brain.store("x", user_id="u", key="k", metadata={"hot": True, "n": 1}).results[0].event == "UPDATE"
+    assert brain.get(stored.id).metadata["hot"] is True
+
+
 def test_update_changes_what_is_given_and_keeps_versions(brain: PersonalMemoryBrain) -> None:
     memory = only_id(brain, "I drink tea", importance=0.5, metadata={"a": 1})
     changed = brain.acting_as("default", "ann").update(memory, text="I drink coffee", importance=None)
