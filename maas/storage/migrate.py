@@ -11,7 +11,9 @@ from maas.errors import ConfigError
 from maas.storage.engine import transaction
 from maas.storage.tables import SCHEMA_REVISION
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "migrations"
+MIGRATIONS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
 
 
 def upgrade(engine: Engine) -> bool:
@@ -49,7 +51,7 @@ def _run(connection: Connection, current: str | None) -> None:
     from alembic.script import ScriptDirectory
 
     if not (MIGRATIONS / "env.py").is_file():
-        raise ConfigError(f"no migrations at {MIGRATIONS}; install maas from its repository: pip install -e .")
+        raise ConfigError(f"no migrations at {MIGRATIONS}; the installation is not whole: install maas again")
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
