@@ -16,8 +16,10 @@ from pydantic import ValidationError
 
 from maas.administration import Administration
 from maas.contexts import Contexts, context_space
+from maas.documents import Documents
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import (
+    ConflictError,
     FingerprintMismatchError,
     NotFoundError,
 )
@@ -25,16 +27,15 @@ from maas.idempotency import Repeatable
 from maas.ids import UlidFactory
 from maas.items import Item, indexed_text, items_of
 from maas.portability import Portability
-from maas.recall.context import Room, build_context
+from maas.prompting import Prompting
 from maas.recall.cursor import decode_cursor, encode_cursor
 from maas.recall.filters import parse_filters
+from maas.recall.neighbourhood import with_neighbours
 from maas.recall.past import MAX_CHANGED, Past
 from maas.recall.priors import priors_for
 from maas.recall.search import Question, search
-from maas.recall.tokens import estimate_tokens
 from maas.records import (
     DEFAULT_TENANT,
-    ContextResponse,
     Deleted,
     History,
     Memory,
@@ -46,7 +47,6 @@ from maas.records import (
 )
 from maas.requests import (
     BatchRequest,
-    ContextRequest,
     EncodeRequest,
     Identifier,
     ListRequest,
@@ -75,7 +75,7 @@ class _Owned(Request):
     id: Identifier
 
 
-class PersonalMemoryBrain(Administration, Portability):
+class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
     """Stores and recalls memories of one tenant. Safe to share between threads; use it as a context manager.
 
     Args:
@@ -221,38 +221,8 @@ class PersonalMemoryBrain(Administration, Portability):
         with self._store.read() as transaction:
             if vector is not None:
                 self._refuse_foreign_vectors(transaction, scope)
-            hits = search(transaction, scope, question, where)
+            hits = with_neighbours(transaction, scope, search(transaction, scope, question, where))
         return RecallResponse(results=hits, periods=list(priors.periods), took_ms=(time.perf_counter() - started) * 1e3)
-
-    def context(
-        self,
-        query: str,
-        *,
-        user_id: str,
-        max_tokens: int | None = None,
-        max_characters: int | None = None,
-        **fields: Any,
-    ) -> ContextResponse:
-        """What is remembered about ``query`` as a block for a prompt; ``fields`` are those of :class:`ContextRequest`.
-
-        Never longer than ``max_characters``, nor than ``max_tokens`` as :mod:`maas.recall.tokens` estimates them.
-
-        Raises:
-            as :meth:`recall`.
-        """
-        started = time.perf_counter()
-        limits = {"max_tokens": max_tokens, "max_characters": max_characters}
-        request = parse(ContextRequest, {"query": query, "user_id": user_id, **limits, **fields})
-        asked = {name: getattr(request, name) for name in request.model_fields_set | {"top_k"} if name not in limits}
-        room = Room(request.max_tokens, request.max_characters)
-        text, memories = build_context(self.recall(**asked).results, request.query, room)
-        return ContextResponse(
-            text=text,
-            memories=memories,
-            tokens=estimate_tokens(text),
-            characters=len(text),
-            took_ms=(time.perf_counter() - started) * 1e3,
-        )
 
     def _refuse_foreign_vectors(self, transaction: ReadTransaction, scope: Scope) -> None:
         """While re-embedding runs, recall answers from what is done and from the words of the rest."""
@@ -293,6 +263,7 @@ class PersonalMemoryBrain(Administration, Portability):
                 vector = self._encode_all([indexed_text(given["text"], before.name)])[0]
             with self._store.write() as transaction:
                 scope, current = self._find(transaction, memory_id, user_id)
+                _refuse_passage(current)
                 if repeatable.replay(transaction, now) is not None:
                     return current
                 if (current.text, current.name) != (before.text, before.name):
@@ -314,6 +285,7 @@ class PersonalMemoryBrain(Administration, Portability):
             for scope in self._scopes(transaction, memory_id, user_id):
                 memory = transaction.get(scope, memory_id)
                 if memory is not None:
+                    _refuse_passage(memory)
                     self._contexts.forget(transaction, scope, memory)
                     transaction.delete(scope, memory_id)
                     break
@@ -398,6 +370,14 @@ def _build(settings: Settings) -> Embedder:
 
 def _not_found(memory_id: object) -> NotFoundError:
     return NotFoundError(f"there is no memory {str(memory_id)[:100]!a} here")
+
+
+def _refuse_passage(memory: Memory) -> None:
+    if memory.document_id is not None:
+        raise ConflictError(
+            f"this is a passage of the document {memory.document_id}, which stays whole; delete the document, or store"
+            " another text"
+        )
 
 
 def _is_identifier(value: object) -> bool:

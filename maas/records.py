@@ -13,6 +13,7 @@ Event = Literal["ADD", "UPDATE", "DELETE", "NONE"]
 Mode = Literal["hybrid", "dense", "lexical"]
 Dedupe = Literal["exact", "semantic", "off"]
 Role = Literal["user", "assistant", "system", "tool"]
+DocumentState = Literal["reading", "done", "interrupted", "failed"]
 KeyScope = Literal["read", "write", "admin"]
 
 DEFAULT_TENANT = "default"
@@ -48,6 +49,9 @@ class Memory(Record):
     created_at: datetime = Field(description="When it was said; given by the caller, else the time of storing.")
     updated_at: datetime = Field(description="When its row last changed.")
     expires_at: datetime | None = None
+    document_id: str | None = Field(None, description="The document this is a passage of.")
+    start: int | None = Field(None, description="Where the passage begins in the document, in characters.")
+    end: int | None = Field(None, description="Where it ends; the next passage begins there.")
     superseded_by: str | None = None
     superseded_at: datetime | None = Field(None, description="When what replaced it was said.")
     version: int = 1
@@ -82,6 +86,8 @@ class SearchHit(Memory):
     """A recalled memory; ``score`` is in 0..1, higher is better, in every mode."""
 
     score: float
+    before: str | None = Field(None, description="Of a passage: the text of the one before it.")
+    after: str | None = Field(None, description="Of a passage: the text of the one after it.")
     explain: dict[str, float] | None = Field(
         None,
         description="When asked for: the score of each part, and the factors by which time, recency and importance"
@@ -142,6 +148,31 @@ class HistoryEntry(Record):
     at: datetime = Field(description="When it was written.")
     valid_from: datetime = Field(description="Since when it is what was known, in the time of what is remembered.")
     actor: str
+
+
+class Document(Record):
+    """A long text kept as passages, each a memory with this id as ``document_id`` and ``session_id``."""
+
+    id: str
+    user_id: str
+    title: str | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    agent_id: str | None = None
+    importance: float | None = None
+    created_at: datetime
+    stored_at: datetime
+    expires_at: datetime | None = None
+    characters: int
+    passages: int
+    read_passages: int = Field(description="Passages that are embedded and can be recalled.")
+    state: DocumentState = Field(description="interrupted: store it again, or start the server, and it is read on.")
+    error: str | None = None
+    vector: list[float] | None = Field(None, description="Of the whole document; only where one document is asked for.")
+
+
+class DocumentPage(Record):
+    results: list[Document]
+    next_cursor: str | None = None
 
 
 class History(Record):

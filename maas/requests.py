@@ -27,6 +27,7 @@ from maas.recall.diversity import BALANCE
 from maas.records import Dedupe, KeyScope, Mode, Role
 
 MAX_TEXT_BYTES = 1_000_000
+MAX_DOCUMENT_BYTES = 50_000_000
 MAX_ID_LENGTH = 256
 MAX_BATCH = 1_000
 MAX_TOP_K = 1_000
@@ -59,11 +60,19 @@ def _storable(text: str) -> str:
 
 
 def _memory_text(text: str) -> str:
+    return _bounded_text(text, MAX_TEXT_BYTES, "store it as a document, or split it into several memories")
+
+
+def _document_text(text: str) -> str:
+    return _bounded_text(text, MAX_DOCUMENT_BYTES, "split it into several documents")
+
+
+def _bounded_text(text: str, limit: int, remedy: str) -> str:
     if not text.strip():
         raise ValueError("is empty; give at least one visible character")
     size = len(_storable(text).encode("utf-8"))
-    if size > MAX_TEXT_BYTES:
-        raise _too_large(f"is {size:,} bytes, the limit is {MAX_TEXT_BYTES:,}; split it into several memories")
+    if size > limit:
+        raise _too_large(f"is {size:,} bytes, the limit is {limit:,}; {remedy}")
     return text
 
 
@@ -126,6 +135,7 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
 
 
 MemoryText = Annotated[str, AfterValidator(_memory_text)]
+DocumentText = Annotated[str, AfterValidator(_document_text)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Timestamp = Annotated[datetime, BeforeValidator(_not_a_number), AfterValidator(_utc)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
@@ -266,6 +276,25 @@ class UpdateRequest(Request):
             if field in self.model_fields_set and getattr(self, field) is None:
                 raise _misfit(field, "cannot be null")
         return self
+
+
+class DocumentRequest(Request):
+    """A long text, and what its passages carry."""
+
+    user_id: Identifier
+    text: DocumentText
+    title: Annotated[Identifier, Field(max_length=MAX_ID_LENGTH)] | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    agent_id: Identifier | None = None
+    created_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
+    importance: Importance | None = None
+
+
+class DocumentListRequest(Request):
+    user_id: Identifier
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: Identifier | None = None
 
 
 class EncodeRequest(Request):

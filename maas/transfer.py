@@ -1,6 +1,7 @@
 """Export and import of one user: JSON lines that carry everything, so that a memory survives a move.
 
 {"maas_export": 1, "user_id": …, "exported_at": …, "memories": n}
+{"document": {…}, "text_hash": …, "source": text or null, "vectors": {…}}
 {"memory": {…}, "stored_at": …, "history": [{…}], "vectors": {fingerprint: base64 of little-endian float16}}
 """
 
@@ -12,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from maas.contexts import Contexts, context_space
 from maas.embedders.protocol import Embedder, Vectors
@@ -24,8 +25,8 @@ from maas.idempotency import Repeatable
 from maas.items import Vector, indexed_text, text_hash
 from maas.recall.analysis import document_terms
 from maas.records import Event, HistoryEntry, ImportReport, Memory, Role, Scope
-from maas.requests import Identifier, MemoryText, Metadata, Request, Share, Timestamp, invalid_input
-from maas.storage.protocol import Exported, MemoryStore, NewMemory
+from maas.requests import DocumentText, Identifier, MemoryText, Metadata, Request, Share, Timestamp, invalid_input
+from maas.storage.protocol import DocumentRow, Exported, MemoryStore, NewMemory, WriteTransaction
 from maas.storing import version_entry
 
 FORMAT = 1
@@ -55,7 +56,41 @@ class MemoryFields(Request):
     expires_at: Timestamp | None = None
     superseded_by: Identifier | None = None
     superseded_at: Timestamp | None = None
+    document_id: Identifier | None = None
+    start: int | None = Field(None, ge=0, lt=2**63)
+    end: int | None = Field(None, ge=0, lt=2**63)
     version: int = Field(1, ge=1, lt=2**31)
+
+
+class DocumentFields(Request):
+    id: Identifier
+    user_id: Identifier
+    title: Identifier | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    agent_id: Identifier | None = None
+    importance: Share | None = None
+    created_at: Timestamp
+    stored_at: Timestamp
+    expires_at: Timestamp | None = None
+    characters: int = Field(ge=1)
+    passages: int = Field(ge=1)
+    read_passages: int = Field(ge=0)
+    state: Literal["reading", "done"]
+
+
+class DocumentLine(Request):
+    """``source``: the whole text, while it is not read to its end; ``vectors``: of the whole document."""
+
+    document: DocumentFields
+    text_hash: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    source: DocumentText | None = None
+    vectors: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if (self.source is None) == (self.document.state == "reading"):
+            raise ValueError("a document has its source exactly while it is being read")
+        return self
 
 
 class VersionFields(Request):
@@ -90,6 +125,11 @@ class Exporter:
             count = transaction.coverage(scope, "").memories
             header = {"maas_export": FORMAT, "user_id": scope.user_id, "exported_at": now, "memories": count}
             yield HeaderLine.model_validate(header).model_dump(mode="json")
+            after = ""
+            while documents := transaction.documents(scope, _PAGE, after):
+                for row in documents:
+                    yield _document_line(row, transaction.document_source(scope, row.id))
+                after = documents[-1].id
             after = ""
             while page := transaction.export(scope, after, _PAGE):
                 yield from map(_line, page)
@@ -130,8 +170,12 @@ class Importer:
     ) -> ImportReport:
         """Raises InvalidInputError, which names the line; nothing was written."""
         by_scope: dict[Scope, list[_Parsed]] = defaultdict(list)
+        documents: list[tuple[Scope, DocumentLine]] = []
         for parsed in self._parse(lines):
-            by_scope[Scope(self._tenant, user_id or parsed.line.memory.user_id)].append(parsed)
+            if isinstance(parsed, DocumentLine):
+                documents.append((Scope(self._tenant, user_id or parsed.document.user_id), parsed))
+            else:
+                by_scope[Scope(self._tenant, user_id or parsed.line.memory.user_id)].append(parsed)
         sent = [parsed.line for own in by_scope.values() for parsed in own] if idempotency_key else []
         repeatable = Repeatable(self._tenant, idempotency_key, f"import {user_id}", sent)
         vectors = self._embed(by_scope)
@@ -140,6 +184,7 @@ class Importer:
             answered = repeatable.replay(transaction, now)
             if answered is not None:
                 return ImportReport.model_validate(answered)
+            _add_documents(transaction, documents, now)
             for scope, own in by_scope.items():
                 there = transaction.existing_ids(scope, [parsed.line.memory.id for parsed in own])
                 rows, contexts = [], []
@@ -167,16 +212,18 @@ class Importer:
                 contexts_of.settle(scope, session_id)
         return report
 
-    def _parse(self, lines: Iterable[Mapping[str, Any]]) -> Iterator[_Parsed]:
+    def _parse(self, lines: Iterable[Mapping[str, Any]]) -> Iterator[_Parsed | DocumentLine]:
         for number, raw in enumerate(lines):
             if not isinstance(raw, Mapping):
                 raise _fault(f"lines.{number}", f"is a {type(raw).__name__}; expected a JSON object")
-            model = HeaderLine if "maas_export" in raw else MemoryLine
+            model = HeaderLine if "maas_export" in raw else DocumentLine if "document" in raw else MemoryLine
             try:
                 line = model.model_validate(dict(raw))
             except ValidationError as error:
                 raise invalid_input(error, ("lines", str(number))) from None
-            if isinstance(line, MemoryLine):
+            if isinstance(line, DocumentLine):
+                yield line
+            elif isinstance(line, MemoryLine):
                 own = self._vector(line, number, self._embedder.fingerprint)
                 yield _Parsed(number, line, own, self._vector(line, number, context_space(self._embedder)))
 
@@ -227,6 +274,38 @@ class Importer:
             stored_at=parsed.line.stored_at,
             history=history or [version_entry(memory, "ADD", now, self._actor)],
         )
+
+
+def _document_line(row: DocumentRow, source: str | None) -> dict[str, Any]:
+    kept = {name: getattr(row, name) for name in DocumentFields.model_fields}
+    whole = {} if row.vector is None else {str(row.fingerprint): base64.b64encode(row.vector).decode()}
+    line = {"document": kept, "text_hash": row.text_hash.hex(), "source": source, "vectors": whole}
+    return DocumentLine.model_validate(line).model_dump(mode="json")
+
+
+def _add_documents(
+    transaction: WriteTransaction, documents: Sequence[tuple[Scope, DocumentLine]], now: datetime
+) -> None:
+    for scope, line in documents:
+        row = _document_row(line, scope, now)
+        if transaction.document(scope, row.id) is None:
+            if transaction.document_by_hash(scope, row.text_hash) is not None:
+                raise _fault(f"document {row.id}", "has the text of another document of this user")
+            transaction.tag(scope)
+            transaction.add_document(scope, row, line.source)
+
+
+def _document_row(line: DocumentLine, scope: Scope, now: datetime) -> DocumentRow:
+    fingerprint, vector = next(iter(line.vectors.items()), (None, None))
+    return DocumentRow(
+        **{**line.document.model_dump(), "user_id": scope.user_id},
+        text_hash=bytes.fromhex(line.text_hash),
+        error=None,
+        beat_at=now,
+        runner=None,
+        fingerprint=fingerprint,
+        vector=None if vector is None else base64.b64decode(vector),
+    )
 
 
 def _line(exported: Exported) -> dict[str, Any]:

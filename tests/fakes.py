@@ -104,3 +104,54 @@ class OtherFakeEmbedder(FakeEmbedder):
 
     def __init__(self, dim: int = 384, name: str = "other-fake") -> None:
         super().__init__(dim, name)
+
+
+class StreamingFakeEmbedder(FakeEmbedder):
+    """Reads texts of any length: a passage's vector holds a tenth of all before it, and settles one passage later.
+
+    Attributes:
+        passages_read: how many passages all readers were given.
+    """
+
+    def __init__(self, dim: int = 384, name: str = "streaming-fake") -> None:
+        super().__init__(dim, name)
+        self.passages_read = 0
+
+    def passage_reader(self, state: bytes | None = None) -> _FakeReader:
+        return _FakeReader(self, state)
+
+
+class _FakeReader:
+    def __init__(self, embedder: StreamingFakeEmbedder, state: bytes | None) -> None:
+        self._embedder = embedder
+        self._past = np.zeros(embedder.dim)
+        self._waiting: list[str] = []
+        if state:
+            size = 8 * embedder.dim
+            self._past = np.frombuffer(state[:size])
+            self._waiting = [state[size:].decode()] if len(state) > size else []
+
+    @property
+    def pending(self) -> int:
+        return len(self._waiting)
+
+    def read(self, passages: Sequence[str]) -> Vectors:
+        self._embedder.passages_read += len(passages)
+        self._waiting += passages
+        ready, self._waiting = self._waiting[:-1], self._waiting[-1:]
+        return self._settle(ready)
+
+    def finish(self) -> Vectors:
+        ready, self._waiting = self._waiting, []
+        return self._settle(ready)
+
+    def state(self) -> bytes:
+        return self._past.tobytes() + "".join(self._waiting).encode()
+
+    def _settle(self, passages: Sequence[str]) -> Vectors:
+        vectors = []
+        for own in self._embedder.encode(passages):
+            total = own + 0.1 * self._past
+            vectors.append(total / np.linalg.norm(total))
+            self._past = self._past * 0.9 + own
+        return np.array(vectors, np.float32).reshape(len(vectors), self._embedder.dim)

@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
 
-from maas.api import admin, embeddings, health, memories, users
+from maas.api import admin, documents, embeddings, health, memories, users
 from maas.api.metrics import Metrics
 from maas.api.middleware import BodyLimit, RequestContext
 from maas.api.openapi import describe, responses
 from maas.api.problems import add_handlers
+from maas.api.reading import BackgroundReading
 from maas.api.reindexing import Reindexing
 from maas.brain import PersonalMemoryBrain
 from maas.settings import Settings
@@ -47,13 +48,16 @@ def create_app(
         reindexing = Reindexing()
         app.state.brain = serving
         app.state.reindexing = reindexing
+        app.state.reading = reading = BackgroundReading()
         try:
+            await run_in_threadpool(reading.resume, serving)
             await run_in_threadpool(app.openapi)  # kept once built, and building takes the loop's time
             if on_ready is not None:
                 await run_in_threadpool(on_ready, serving)
             async with mcp_running():
                 yield
         finally:
+            await run_in_threadpool(reading.stop)
             await run_in_threadpool(reindexing.stop)
             if brain is None:
                 await run_in_threadpool(serving.close)
@@ -71,7 +75,7 @@ def create_app(
     app.state.settings = settings
     app.state.metrics = metrics
     add_handlers(app)
-    for area in (memories, users, embeddings, admin, health):
+    for area in (memories, documents, users, embeddings, admin, health):
         app.include_router(area.router)
     if mcp_route is not None:
         app.router.routes.append(mcp_route)

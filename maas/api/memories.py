@@ -120,7 +120,7 @@ def list_memories(call: PlainCall) -> Response:
 def memory_history(call: PlainCall) -> Response:
     """Every version of a memory, with who wrote it and when."""
     grant = call.grant("read")
-    return answer(grant.brain.history(call.path("memory_id"), user_id=grant.owner(_owner(call))))
+    return answer(grant.brain.history(call.path("memory_id"), user_id=grant.owner(owner_in_query(call))))
 
 
 @router.get(
@@ -131,7 +131,7 @@ def memory_history(call: PlainCall) -> Response:
 def get_memory(call: PlainCall) -> Response:
     """One memory."""
     grant = call.grant("read")
-    return answer(grant.brain.get(call.path("memory_id"), user_id=grant.owner(_owner(call))))
+    return answer(grant.brain.get(call.path("memory_id"), user_id=grant.owner(owner_in_query(call))))
 
 
 @router.patch(
@@ -149,7 +149,7 @@ def update_memory(call: BodyCall) -> Response:
     """Change the fields that are given; null clears ``importance`` and ``expires_at``."""
     grant = call.grant("write")
     changes = call.parse(UpdateRequest)
-    owner = grant.owner(_owner(call))
+    owner = grant.owner(owner_in_query(call))
     memory = grant.brain.update(
         call.path("memory_id"), user_id=owner, idempotency_key=call.idempotency_key, **given(changes)
     )
@@ -164,8 +164,8 @@ def update_memory(call: BodyCall) -> Response:
 def delete_memory(call: PlainCall) -> Response:
     """Delete one memory with its vectors and versions; what it superseded is current again."""
     grant = call.grant("write")
-    return answer(grant.brain.delete(call.path("memory_id"), user_id=grant.owner(_owner(call))))
+    return answer(grant.brain.delete(call.path("memory_id"), user_id=grant.owner(owner_in_query(call))))
 
 
-def _owner(call: PlainCall) -> str | None:
+def owner_in_query(call: PlainCall) -> str | None:
     return call.query(OwnerQuery).user_id

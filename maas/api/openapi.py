@@ -13,6 +13,7 @@ from maas.api.problems import MEDIA_TYPE, Problem
 from maas.requests import (
     BatchRequest,
     ContextRequest,
+    DocumentRequest,
     EmbeddingsRequest,
     EncodeRequest,
     KeyRequest,
@@ -27,6 +28,7 @@ OPEN: dict[str, Any] = {"security": []}
 _BODIES = (
     BatchRequest,
     ContextRequest,
+    DocumentRequest,
     EmbeddingsRequest,
     EncodeRequest,
     KeyRequest,

@@ -59,6 +59,10 @@ class LazyEmbedder:
     def encode(self, texts: Sequence[str]) -> Vectors:
         return self._embedder.encode(texts)
 
+    @property
+    def inner(self) -> Embedder:
+        return self._embedder
+
     def close(self) -> None:
         if self._loaded is not None:
             self._loaded.close()

@@ -16,10 +16,12 @@ from maas.cli.options import (
     ConfigOption,
     DataDirOption,
     JsonOption,
+    MetadataOption,
     RecallMode,
     SessionOption,
     TenantOption,
     UserOption,
+    json_object,
     utc_text,
 )
 from maas.cli.output import note, print_json, print_line, print_table
@@ -49,7 +51,7 @@ def store(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help="What to remember; - reads it from standard input.")],
     user_id: UserOption,
-    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="An object kept with the memory.")] = None,
+    metadata: MetadataOption = None,
     agent_id: AgentOption = None,
     session_id: SessionOption = None,
     created_at: Annotated[str | None, typer.Option(help="When it was said, ISO 8601; default: now.")] = None,
@@ -67,7 +69,7 @@ def store(
 ) -> None:
     """Store one memory."""
     given: dict[str, Any] = {
-        "metadata": _json_object(metadata, "--metadata"),
+        "metadata": json_object(metadata, "--metadata"),
         "agent_id": agent_id,
         "session_id": session_id,
         "created_at": created_at,
@@ -122,7 +124,7 @@ def recall(
     options: dict[str, Any] = {
         "top_k": top_k,
         "mode": mode.value,
-        "filters": _json_object(filters, "--filters"),
+        "filters": json_object(filters, "--filters"),
         "agent_id": agent_id,
         "session_id": session_id,
         "since": since,
@@ -175,7 +177,7 @@ def context_block(
         "max_characters": max_characters,
         "top_k": top_k,
         "mode": mode.value,
-        "filters": _json_object(filters, "--filters"),
+        "filters": json_object(filters, "--filters"),
         "agent_id": agent_id,
         "session_id": session_id,
         "since": since,
@@ -220,7 +222,7 @@ def list_memories(
     options: dict[str, Any] = {
         "limit": limit,
         "cursor": cursor,
-        "filters": _json_object(filters, "--filters"),
+        "filters": json_object(filters, "--filters"),
         "agent_id": agent_id,
         "session_id": session_id,
         "since": since,
@@ -302,15 +304,3 @@ def delete(
         print_json(deleted)
     else:
         print_line(f"{deleted.event}  {deleted.id}")
-
-
-def _json_object(written: str | None, option: str) -> dict[str, Any] | None:
-    if written is None:
-        return None
-    try:
-        value = json.loads(written)
-    except ValueError as error:
-        raise typer.BadParameter(f"is no JSON: {error}", param_hint=option) from None
-    if not isinstance(value, dict):
-        raise typer.BadParameter(f"is a JSON {type(value).__name__}; expected an object", param_hint=option)
-    return value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +24,7 @@ ApiKeyOption = Annotated[str | None, typer.Option("--key", metavar="KEY", help="
 TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant to work in; with --api the key decides.")]
 UserOption = Annotated[str, typer.Option("--user-id", "-u", help="Whose memories.")]
 AgentOption = Annotated[str | None, typer.Option("--agent-id", help="Agent the memory belongs to.")]
+MetadataOption = Annotated[str | None, typer.Option(metavar="JSON", help="An object kept with it.")]
 SessionOption = Annotated[str | None, typer.Option("--session-id", help="Session the memory belongs to.")]
 
 
@@ -35,3 +37,16 @@ class RecallMode(StrEnum):
 def utc_text(when: datetime | None) -> str:
     """A time as tables show it: minutes, UTC."""
     return when.strftime("%Y-%m-%d %H:%M") if when else ""
+
+
+def json_object(written: str | None, option: str) -> dict[str, Any] | None:
+    """The object that an option holds, or a fault of the command line."""
+    if written is None:
+        return None
+    try:
+        value = json.loads(written)
+    except ValueError as error:
+        raise typer.BadParameter(f"is no JSON: {error}", param_hint=option) from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"is a JSON {type(value).__name__}; expected an object", param_hint=option)
+    return value

@@ -19,6 +19,8 @@ from maas.records import (
     ApiKey,
     ContextResponse,
     Deleted,
+    Document,
+    DocumentPage,
     Embeddings,
     ErasureReceipt,
     History,
@@ -34,6 +36,8 @@ from maas.records import (
 from maas.requests import (
     BatchRequest,
     ContextRequest,
+    DocumentListRequest,
+    DocumentRequest,
     EncodeRequest,
     KeyRequest,
     ListRequest,
@@ -85,6 +89,23 @@ def recall(given: Mapping[str, Any]) -> Call[RecallResponse]:
 def context(given: Mapping[str, Any]) -> Call[ContextResponse]:
     request = parse(ContextRequest, _without_none(given))
     return Call("POST", "/v1/context", _reader(ContextResponse), content=_body(request))
+
+
+def store_document(given: Mapping[str, Any], key: str | None) -> Call[Document]:
+    return _write("/v1/documents", parse(DocumentRequest, _without_none(given)), _reader(Document), key)
+
+
+def get_document(document_id: str, user_id: str | None) -> Call[Document]:
+    return Call("GET", _path("/v1/documents/{}", document_id), _reader(Document), _owner(user_id))
+
+
+def list_documents(given: Mapping[str, Any]) -> Call[DocumentPage]:
+    fields = parse(DocumentListRequest, _without_none(given)).model_dump(mode="json", exclude_unset=True)
+    return Call("GET", "/v1/documents", _reader(DocumentPage), {name: str(value) for name, value in fields.items()})
+
+
+def delete_document(document_id: str, user_id: str | None) -> Call[Deleted]:
+    return Call("DELETE", _path("/v1/documents/{}", document_id), _reader(Deleted), _owner(user_id))
 
 
 def list_memories(given: Mapping[str, Any]) -> Call[Page]:

@@ -16,7 +16,7 @@ from maas.client._base import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
     DEFAULT_URL,
-    REINDEX_POLL_SECONDS,
+    POLL_SECONDS,
     BaseClient,
     new_idempotency_key,
     next_chunk,
@@ -24,6 +24,7 @@ from maas.client._base import (
     upload_headers,
     utc_now,
 )
+from maas.client._documents import AsyncDocumentCalls
 from maas.client._requests import Call
 from maas.client._retries import Retries
 from maas.embedders.protocol import Vectors
@@ -50,7 +51,7 @@ T = TypeVar("T")
 Messages = Sequence[Mapping[str, Any] | Message]
 
 
-class AsyncMaasClient(BaseClient):
+class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
     """Talks to a maas server; MaasClient with ``await``, and ``async for`` over an export.
 
     Belongs to one event loop. Close it, or use it as an async context manager.
@@ -348,7 +349,7 @@ class AsyncMaasClient(BaseClient):
         while status.state == "running":
             if on_progress is not None:
                 on_progress(status)
-            await self._sleep(REINDEX_POLL_SECONDS)
+            await self._sleep(POLL_SECONDS)
             status = await self.reindex_status()
         return status
 

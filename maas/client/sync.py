@@ -16,7 +16,7 @@ from maas.client._base import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
     DEFAULT_URL,
-    REINDEX_POLL_SECONDS,
+    POLL_SECONDS,
     BaseClient,
     new_idempotency_key,
     next_chunk,
@@ -24,6 +24,7 @@ from maas.client._base import (
     upload_headers,
     utc_now,
 )
+from maas.client._documents import DocumentCalls
 from maas.client._requests import Call
 from maas.client._retries import Retries
 from maas.embedders.protocol import Vectors
@@ -50,7 +51,7 @@ T = TypeVar("T")
 Messages = Sequence[Mapping[str, Any] | Message]
 
 
-class MaasClient(BaseClient):
+class MaasClient(DocumentCalls, BaseClient):
     """Talks to a maas server; methods, results and exceptions are those of PersonalMemoryBrain.
 
     Safe to share between threads. Close it, or use it as a context manager.
@@ -346,7 +347,7 @@ class MaasClient(BaseClient):
         while status.state == "running":
             if on_progress is not None:
                 on_progress(status)
-            self._sleep(REINDEX_POLL_SECONDS)
+            self._sleep(POLL_SECONDS)
             status = self.reindex_status()
         return status
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from maas.embedders.passages import PassageReader, SeparateReader, StreamReader
 from maas.embedders.protocol import Vectors
 from maas.errors import EmbedderUnavailableError, NotReadyError
 
@@ -65,6 +66,10 @@ class LamFamilyEmbedder:
         with self._open() as encoder:
             vectors = (self._in_context or encoder.encode_in_context)(list(units), window)
         return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def passage_reader(self, state: bytes | None = None) -> PassageReader:
+        with self._open() as encoder:
+            return StreamReader(encoder, state) if hasattr(encoder, "stream") else SeparateReader(self)
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

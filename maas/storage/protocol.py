@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -114,6 +114,42 @@ class Unembedded:
     memory: Memory
 
 
+@dataclass(frozen=True)
+class DocumentRow:
+    """What is kept of a document beside its passages.
+
+    Attributes:
+        state: "reading", "done" or "failed".
+        beat_at: when its reader last wrote.
+        runner: whose turn it is to read; a reader that finds another's name here stops.
+        fingerprint: of the embedder that reads it, and of ``vector``, float16 as bytes.
+    """
+
+    id: str
+    user_id: str
+    title: str | None
+    metadata: dict[str, Any]
+    agent_id: str | None
+    importance: float | None
+    created_at: datetime
+    stored_at: datetime
+    expires_at: datetime | None
+    text_hash: bytes
+    characters: int
+    passages: int
+    read_passages: int
+    state: str
+    error: str | None
+    beat_at: datetime
+    runner: str | None
+    fingerprint: str | None
+    vector: bytes | None
+
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
+
+
 @dataclass(frozen=True, slots=True)
 class SessionTurn:
     """A turn as its session lists it: its length in terms, and whether it has a vector in the space asked about."""
@@ -213,13 +249,41 @@ class ReadTransaction(Protocol):
         """How the user's memories lie beside each other. Rows that this snapshot lacks may be among them."""
 
     def sessions(self, scope: Scope) -> list[str]:
-        """Every session of the user."""
+        """Every session of the user; a document is none."""
 
     def session_turns(self, scope: Scope, session_id: str, fingerprint: str) -> list[SessionTurn]:
-        """A session's memories by time, then by order of storing."""
+        """A session's memories by time, then by order of storing; passages of a document are none."""
 
     def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
         """Memories by id, those beyond ``after``."""
+
+    def document(self, scope: Scope, document_id: str) -> DocumentRow | None: ...
+
+    def document_by_hash(self, scope: Scope, text_hash: bytes) -> DocumentRow | None: ...
+
+    def documents(self, scope: Scope, limit: int, after: str = "") -> list[DocumentRow]:
+        """By id, those beyond ``after``."""
+
+    def unread_documents(self) -> list[tuple[str, DocumentRow]]:
+        """Of every tenant and user, with the tenant: for the server that reads them on."""
+
+    def document_source(self, scope: Scope, document_id: str) -> str | None:
+        """The whole text, until all of it is read."""
+
+    def encoder_state(self, scope: Scope, document_id: str) -> bytes | None: ...
+
+    def passages(self, scope: Scope, document_id: str) -> list[tuple[int, Memory]]:
+        """Row and memory of each passage, in the order of the text."""
+
+    def passage_vectors(
+        self, scope: Scope, document_id: str, fingerprint: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Vectors (n, dim) of a document's passages in a space, and the passages' lengths (n,) in characters."""
+
+    def texts_at(
+        self, scope: Scope, places: Collection[tuple[str, int]], *, ending: bool
+    ) -> dict[tuple[str, int], str]:
+        """Texts of the passages that begin, or end, at (document, character)."""
 
     def remembered(self, tenant: str, key: str, since: datetime) -> Remembered | None: ...
 
@@ -258,6 +322,17 @@ class WriteTransaction(ReadTransaction, Protocol):
 
     def delete(self, scope: Scope, memory_id: str) -> bool:
         """Remove the memory with its vectors, terms and versions; what it superseded is current again."""
+
+    def add_document(self, scope: Scope, row: DocumentRow, text: str | None) -> None:
+        """``text``: what is still to be read."""
+
+    def change_document(self, scope: Scope, document_id: str, **values: Any) -> None:
+        """Set columns of a document, ``encoder_state`` among them."""
+
+    def drop_source(self, scope: Scope, document_id: str) -> None: ...
+
+    def delete_document(self, scope: Scope, document_id: str) -> None:
+        """Remove the document, what waits to be read of it, and its passages with vectors, terms and versions."""
 
     def erase(self, scope: Scope) -> tuple[dict[str, int], dict[str, int]]:
         """Remove everything of the user. Returns rows by table, before and after."""

@@ -23,6 +23,7 @@ from maas.storage.narrowing import Narrowing, narrowing_key
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, SessionTurn, Where
 from maas.storage.rows import MEMORY_COLUMNS, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sqlite_admin import AdminQueries
+from maas.storage.sqlite_documents import DocumentQueries
 from maas.storage.sqlite_time import TimeQueries
 from maas.storage.statements import owner
 from maas.storage.tables import (
@@ -63,7 +64,7 @@ class Caches:
         self.turns.clear()
 
 
-class SqliteReader(AdminQueries, TimeQueries):
+class SqliteReader(AdminQueries, TimeQueries, DocumentQueries):
     """Implements ReadTransaction; see maas/storage/protocol.py for what each method promises."""
 
     _writes = False

@@ -17,10 +17,13 @@ from maas.storage import statements
 from maas.storage.engine import Transaction
 from maas.storage.protocol import NewMemory, Remembered, Replacement, Unembedded
 from maas.storage.rows import API_KEY_COLUMNS, UserRow, memory_values, to_api_key
+from maas.storage.sqlite_documents import DocumentChanges
 from maas.storage.sqlite_reader import Caches, SqliteReader
 from maas.storage.statements import owner
 from maas.storage.tables import (
     api_keys,
+    document_sources,
+    documents,
     idempotency_keys,
     idempotency_users,
     memories,
@@ -40,8 +43,21 @@ _COUNT_TERMS = text(
     "SELECT count(DISTINCT doc) FROM memory_vocabulary WHERE term >= :number || '_' AND term < :number || '`'"
 )
 
+_OF_A_USER = (
+    users,
+    api_keys,
+    user_tags,
+    user_spaces,
+    idempotency_users,
+    documents,
+    document_sources,
+    memories,
+    memory_versions,
+    vectors,
+)
 
-class SqliteWriter(SqliteReader):
+
+class SqliteWriter(SqliteReader, DocumentChanges):
     """Implements WriteTransaction; see maas/storage/protocol.py for what each method promises."""
 
     _writes = True
@@ -121,6 +137,20 @@ class SqliteWriter(SqliteReader):
         )
         return True
 
+    def delete_document(self, scope: Scope, document_id: str) -> None:
+        mine = and_(owned(scope), memories.c.document_id == document_id)
+        seqs = self._connection.execute(select(memories.c.seq).where(mine)).scalars().all()
+        if seqs:
+            self._touch_user(scope, reset=True)
+            statements.DROP_VECTORS.run_many(self._driver, ({**owner(scope), "seq": seq} for seq in seqs))
+            statements.DROP_TERMS.run_many(self._driver, ({"seq": seq} for seq in seqs))
+            ids = select(memories.c.id).where(mine)
+            self._connection.execute(
+                delete(memory_versions).where(*_of(memory_versions, scope), memory_versions.c.memory_id.in_(ids))
+            )
+            self._connection.execute(delete(memories).where(mine))
+        self.drop_document(scope, document_id)
+
     def erase(self, scope: Scope) -> tuple[dict[str, int], dict[str, int]]:
         user = self._user(scope)
         before = self._count(scope, user)
@@ -136,7 +166,7 @@ class SqliteWriter(SqliteReader):
                 idempotency_keys.c.tenant_id == scope.tenant, idempotency_keys.c.key.in_(used)
             )
         )
-        for table in (vectors, memory_versions, memories, idempotency_users, user_spaces, user_tags, api_keys, users):
+        for table in reversed(_OF_A_USER):
             self._connection.execute(delete(table).where(*_of(table, scope)))
         return before, self._count(scope, user)
 
@@ -266,12 +296,11 @@ class SqliteWriter(SqliteReader):
         statements.ADD_VERSION.run_many(self._driver, ({**own, **vars(entry)} for entry in entries))
 
     def _count(self, scope: Scope, user: UserRow | None) -> dict[str, int]:
-        counted = (users, user_tags, memories, vectors, user_spaces, memory_versions, idempotency_users, api_keys)
         counts = {
             table.name: self._connection.execute(
                 select(func.count()).select_from(table).where(*_of(table, scope))
             ).scalar_one()
-            for table in counted
+            for table in _OF_A_USER
         }
         number = None if user is None else user.number
         counts["memory_terms"] = self._connection.execute(_COUNT_TERMS, {"number": str(number)}).scalar_one()

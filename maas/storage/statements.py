@@ -143,7 +143,7 @@ CHANGED_TURNS = Prepared(
 
 SESSIONS = Prepared(
     _hinted((memories.c.session_id,), "INDEXED BY memories_session")
-    .where(memories.c.session_id.is_not(None))
+    .where(memories.c.session_id.is_not(None), memories.c.document_id.is_(None))
     .distinct()
 )
 
@@ -158,7 +158,7 @@ SESSION_TURNS = Prepared(
         ),
         "INDEXED BY memories_session",
     )
-    .where(memories.c.session_id == bindparam("session"))
+    .where(memories.c.session_id == bindparam("session"), memories.c.document_id.is_(None))
     .order_by(memories.c.created_at, memories.c.seq)
 )
 

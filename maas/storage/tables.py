@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, Table, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -100,6 +100,9 @@ memories = Table(
     Column("superseded_by", Text),
     Column("superseded_at", UtcMicroseconds),
     Column("version", Integer, nullable=False),
+    Column("document_id", Text),
+    Column("start", Integer),
+    Column("end", Integer),
     Column("revision", Integer, nullable=False),
     Column("term_count", Integer, nullable=False),
 )
@@ -146,6 +149,41 @@ memory_versions = Table(
     Column("at", UtcMicroseconds, nullable=False),
     Column("valid_from", UtcMicroseconds, nullable=False),
     Column("actor", Text, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("title", Text),
+    Column("metadata", PlainJson, nullable=False),
+    Column("agent_id", Text),
+    Column("importance", Float),
+    Column("created_at", UtcMicroseconds, nullable=False),
+    Column("stored_at", UtcMicroseconds, nullable=False),
+    Column("expires_at", UtcMicroseconds),
+    Column("text_hash", LargeBinary, nullable=False),
+    Column("characters", Integer, nullable=False),
+    Column("passages", Integer, nullable=False),
+    Column("read_passages", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("error", Text),
+    Column("beat_at", UtcMicroseconds, nullable=False),
+    Column("runner", Text),
+    Column("fingerprint", Text),
+    Column("vector", LargeBinary),
+    Column("encoder_state", LargeBinary),
+)
+
+document_sources = Table(
+    "document_sources",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("user_id", Text, primary_key=True),
+    Column("document_id", Text, primary_key=True),
+    Column("text", Text, nullable=False),
 )
 
 idempotency_keys = Table(

@@ -117,3 +117,17 @@ def test_context_is_printed_as_a_block(run: Run) -> None:
     assert "| 2024-05-01 09:00] Biscuit the cat sleeps on the radiator\n</memories>\n" in shown.out
     assert len(shown.out) <= 301
     assert run("context", "the cat", "-u", "ana", "--json").json["memories"]
+
+
+def test_a_document_from_a_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "log.txt"
+    file.write_text("The captain keeps the key under the blue pot. " * 60, encoding="utf-8")
+    done = run("documents", "store", str(file), "-u", "ana", "--json")
+    assert (done.code, done.json["state"], done.json["title"]) == (0, "done", "log.txt"), done.err
+    document_id = done.json["id"]
+    assert "log.txt" in run("documents", "list", "-u", "ana").out
+    assert run("documents", "get", document_id, "--json").json["vector"]
+    hit = run("recall", "captain", "-u", "ana", "-k", "1", "--json").json["results"][0]
+    assert hit["document_id"] == document_id
+    assert run("documents", "delete", document_id).out == f"DELETE  {document_id}\n"
+    assert run("documents", "store", str(tmp_path / "missing"), "-u", "ana").code == 2

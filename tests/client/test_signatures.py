@@ -9,7 +9,16 @@ from pydantic import BaseModel
 
 from maas.brain import PersonalMemoryBrain
 from maas.client import AsyncMaasClient, MaasClient
-from maas.requests import ContextRequest, KeyRequest, ListRequest, RecallRequest, StoreRequest, UpdateRequest
+from maas.requests import (
+    ContextRequest,
+    DocumentListRequest,
+    DocumentRequest,
+    KeyRequest,
+    ListRequest,
+    RecallRequest,
+    StoreRequest,
+    UpdateRequest,
+)
 
 # Arguments that a method takes as **fields are those of its request.
 FIELDS: dict[str, type[BaseModel]] = {
@@ -18,11 +27,29 @@ FIELDS: dict[str, type[BaseModel]] = {
     "recall": RecallRequest,
     "context": ContextRequest,
     "list": ListRequest,
+    "store_document": DocumentRequest,
+    "list_documents": DocumentListRequest,
     "update": UpdateRequest,
     "create_key": KeyRequest,
 }
 METHODS = [
-    *("store", "store_messages", "store_batch", "recall", "context", "get", "list", "update", "delete", "history"),
+    *(
+        "store",
+        "store_messages",
+        "store_batch",
+        "recall",
+        "context",
+        "store_document",
+        "get_document",
+        "list_documents",
+        "delete_document",
+        "get",
+        "list",
+        "update",
+        "delete",
+        "history",
+    ),
+    *("store_document", "get_document", "list_documents", "delete_document"),
     *("erase_user", "export_user", "import_memories", "encode"),
     *("create_key", "list_keys", "revoke_key", "reindex", "reindex_status", "ready"),
 ]
@@ -66,5 +93,5 @@ def test_results_are_declared_as_the_brains() -> None:
 
 def test_no_public_method_of_the_clients_is_missing_from_the_brain() -> None:
     for client, closing in ((MaasClient, "close"), (AsyncMaasClient, "close")):
-        public = {name for name, value in vars(client).items() if callable(value) and not name.startswith("_")}
+        public = {name for name, _ in inspect.getmembers(client, callable) if not name.startswith("_")}
         assert public == {*METHODS, closing}

@@ -1,0 +1,84 @@
+"""Documents are read in the background of a running server, one after another."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import structlog
+
+from maas.brain import PersonalMemoryBrain
+from maas.errors import MaasError
+from maas.records import Document
+
+_log = structlog.get_logger("maas.api")
+
+
+class _Stopped(Exception):  # noqa: N818 - a signal between two checkpoints, not an error
+    """The server is shutting down; what is read is kept, and the next start reads on."""
+
+
+class BackgroundReading:
+    """A queue of documents and the thread that reads them."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._queue: deque[tuple[PersonalMemoryBrain, str, str]] = deque()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def add(self, brain: PersonalMemoryBrain, document: Document) -> None:
+        """Read ``document`` once those before it are read."""
+        with self._wake:
+            self._queue.append((brain, document.user_id, document.id))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="maas-reading", daemon=True)
+                self._thread.start()
+            self._wake.notify_all()
+
+    def resume(self, brain: PersonalMemoryBrain) -> None:
+        """Take up what an earlier run of the server left unread."""
+        for tenant, user_id, document_id in brain.unread_documents():
+            view = brain.acting_as(tenant, brain.actor)
+            self.add(view, view.get_document(document_id, user_id=user_id))
+
+    def wait(self, brain: PersonalMemoryBrain, document: Document, seconds: float) -> Document:
+        """The document as it is when it has been read, or after so many seconds."""
+        with self._wake:
+            self._wake.wait_for(lambda: not self._has(document.id) or self._stopping, seconds)
+        return brain.get_document(document.id, user_id=document.user_id)
+
+    def stop(self) -> None:
+        """Let the passages at hand be written, then stop; they are read on at the next start."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _has(self, document_id: str) -> bool:
+        return any(waiting == document_id for _, _, waiting in self._queue)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._queue or self._stopping)
+                if self._stopping:
+                    return
+                brain, user_id, document_id = self._queue[0]
+            try:
+                document = brain.read_document(document_id, user_id=user_id, on_progress=self._on_progress)
+                _log.info("document read", passages=document.passages)
+            except _Stopped:
+                _log.info("reading stopped; it goes on at the next start")
+            except MaasError as error:
+                _log.warning("document not read", code=error.code, detail=error.detail)
+            except Exception:  # noqa: BLE001 - a thread has nobody to raise to; the log is the place
+                _log.exception("document not read")
+            with self._wake:
+                self._queue.popleft()
+                self._wake.notify_all()
+
+    def _on_progress(self, _document: Document) -> None:
+        if self._stopping:
+            raise _Stopped

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import time
+
+import httpx2
+
+from tests.api.problems import fields_of, problem_of
+
+
+def test_a_document_is_stored_recalled_listed_and_deleted(http: httpx2.Client, user: str) -> None:
+    text = "\n\n".join(f"Chapter {n}: ship {n} sails. " + "The sea is calm. " * 30 for n in range(20))
+    response = http.post("/v1/documents", json={"user_id": user, "text": text, "title": "Log"})
+    assert response.status_code in (201, 202)
+    document = response.json()
+    while document["state"] == "reading":
+        time.sleep(0.05)
+        document = http.get(f"/v1/documents/{document['id']}").json()
+    assert document["read_passages"] == document["passages"] > 10
+    hit = http.post("/v1/recall", json={"user_id": user, "query": "ship 7 sails", "top_k": 1}).json()["results"][0]
+    assert text[hit["start"] : hit["end"]] == hit["text"]
+    assert (hit["document_id"], "ship 7" in hit["text"]) == (document["id"], True)
+    assert hit["after"] in text
+    again = http.post("/v1/documents", json={"user_id": user, "text": text, "title": "Log"})
+    assert (again.status_code, again.json()["id"]) == (201, document["id"])
+    listed = http.get("/v1/documents", params={"user_id": user}).json()["results"]
+    assert [(one["id"], one["title"], one["vector"]) for one in listed] == [(document["id"], "Log", None)]
+    assert problem_of(http.delete(f"/v1/memories/{hit['id']}"), 409)["code"] == "conflict"
+    assert http.delete(f"/v1/documents/{document['id']}").json() == {"id": document["id"], "event": "DELETE"}
+    assert problem_of(http.get(f"/v1/documents/{document['id']}"), 404)["code"] == "not_found"
+    assert http.get("/v1/memories", params={"user_id": user}).json()["results"] == []
+
+
+def test_bad_documents_name_the_field(http: httpx2.Client, user: str) -> None:
+    assert fields_of(http.post("/v1/documents", json={"user_id": user, "text": " "}), 422) == {"text"}
+    assert fields_of(http.post("/v1/documents", json={"user_id": user, "text": "a", "key": "k"}), 422) == {"key"}
+    assert fields_of(http.get("/v1/documents"), 422) == {"user_id"}
