@@ -17,7 +17,7 @@ from maas.cli.connect import open_brain, open_target, settings_from
 from maas.cli.options import ApiKeyOption, ApiOption, ConfigOption, JsonOption, RecallMode
 from maas.cli.output import note, print_json, print_line, print_table, write_file
 from maas.cli.progress import progress
-from maas.errors import MaasError
+from maas.errors import ConfigError, MaasError
 
 if TYPE_CHECKING:
     from maas.brain import PersonalMemoryBrain
@@ -48,9 +48,12 @@ def recall(
     queries: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Questions with their evidence.")],
     level: Annotated[LevelChoice, typer.Option(help="Rank turns, or sessions by their best turn.")] = LevelChoice.turn,
     mode: Annotated[RecallMode | None, typer.Option(help="How to search; default: as recall does.")] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Ask again with explanations: sessions, each part's worth, thresholds.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first conversations.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for recall.json, recall.md and each question's line.")
+        Path | None, typer.Option(help="Folder for recall.json, .md and .png, and each question's line.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="With --api: leave the stored turns on the server.")] = False,
     api: ApiOption = None,
@@ -62,8 +65,10 @@ def recall(
 
     Turns go into a throwaway store, or with --api under fresh user ids that are erased afterwards.
     """
+    from maas.evaluation.ablation import ablate, ablation_rows, threshold_rows
     from maas.evaluation.dataset import read_dataset
     from maas.evaluation.metrics import METRICS
+    from maas.evaluation.plot import draw
     from maas.evaluation.report import build_report, summary, table_rows, to_markdown
     from maas.evaluation.runner import Evaluator
 
@@ -74,15 +79,20 @@ def recall(
         evaluator = Evaluator(target, level.value, mode.value if mode else None, prefix)
         try:
             outcome = evaluator.run(dataset, on_progress)
+            deeper = ablate(evaluator, dataset, outcome, on_progress) if ablation else {}
         finally:
             if api and not keep:
                 _erase(evaluator, dataset)
         embedder = None if api else target.embedder.name  # type: ignore[union-attr]
     about: dict[str, Any] = {"level": level.value, "mode": mode.value if mode else "default", "embedder": embedder}
-    report = build_report(outcome, dataset, **about, docs=docs.name, api=api)
+    report = build_report(outcome, dataset, **about, docs=docs.name, api=api) | deeper
     if out:
         write_file(out / "recall.json", json.dumps(report, indent=2) + "\n")
         write_file(out / "recall.md", to_markdown(report))
+        try:
+            draw(report, out / "recall.png")
+        except ConfigError as error:  # hours of measuring are not lost to a missing library
+            note(f"warning: no picture was drawn: {error}")
         lines = [
             {"qid": answer.question.qid, "category": answer.question.category, "ms": round(answer.seconds * 1000, 2)}
             | dict(zip(METRICS, answer.scores.round(4).tolist(), strict=True))
@@ -93,6 +103,9 @@ def recall(
         print_json(report)
         return
     print_table(*table_rows(report))
+    if ablation:
+        print_table(*ablation_rows(report))
+        print_table(*threshold_rows(report))
     print_line(summary(report))
 
 

@@ -55,6 +55,7 @@ class Conversation:
     conv_id: str
     turns: list[Turn] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
+    unanswerable: list[str] = field(default_factory=list)
 
     def sessions(self) -> dict[str, list[Turn]]:
         """Turns by session, in the order of the file."""
@@ -97,6 +98,8 @@ def read_dataset(docs: Path, queries: Path, *, limit: int | None = None) -> Data
         unknown_evidence += len(evidence - ids)
         if not evidence & ids:
             without_evidence += 1
+            if not evidence:
+                conversation.unanswerable.append(str(_required(row, "question", where)))
             continue
         conversation.questions.append(
             Question(

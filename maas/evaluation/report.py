@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from maas.evaluation.ablation import ablation_rows, threshold_rows
 from maas.evaluation.dataset import Dataset
 from maas.evaluation.metrics import METRICS, Scores, average, by_label, percentiles
 from maas.evaluation.runner import Answered, Outcome
@@ -51,9 +52,14 @@ def table_rows(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def to_markdown(report: dict[str, Any]) -> str:
     """The table and its facts, ready to paste into a document."""
-    header, rows = table_rows(report)
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
+    lines = markdown_table(*table_rows(report))
+    if "ablation" in report:
+        lines += ["", *markdown_table(*ablation_rows(report)), "", *markdown_table(*threshold_rows(report))]
     return "\n".join([*lines, "", summary(report), ""])
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(header)} |", "|" + "---|" * len(header), *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def summary(report: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from maas.errors import StorageError
 from maas.evaluation.dataset import Conversation, Dataset, Question, Turn
 from maas.evaluation.metrics import Scores, score_ranking
-from maas.records import Mode
+from maas.records import Mode, SearchHit
 from maas.requests import MAX_BATCH, MAX_TOP_K
 
 if TYPE_CHECKING:
@@ -34,9 +34,12 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
+    """``turns``: conversation → memory id → the turn it was stored from."""
+
     answered: list[Answered]
     memories: int
     store_seconds: float
+    turns: dict[str, dict[str, Turn]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,19 @@ class Evaluator:
         answered: list[Answered] = []
         for position, conversation in enumerate(dataset.conversations):
             for question in conversation.questions:
-                answered.append(self._ask(conversation, question, doc_ids[conversation.conv_id], _group(position)))
+                answered.append(self._ask(conversation, question, doc_ids[conversation.conv_id], group_of(position)))
                 on_progress("recall", len(answered), questions)
-        return Outcome(answered, stored, spent)
+        return Outcome(answered, stored, spent, doc_ids)
 
     def erase(self, dataset: Dataset) -> None:
         """Remove every user this evaluation stored."""
         for conversation in dataset.conversations:
             self.target.erase_user(self._user(conversation))
+
+    def recall(self, conversation: Conversation, question: str, **options: Any) -> list[SearchHit]:
+        """The product's answer, in the mode of this evaluation."""
+        options |= {"mode": self.mode} if self.mode else {}
+        return self.target.recall(question, user_id=self._user(conversation), **options).results
 
     def _user(self, conversation: Conversation) -> str:
         return self.user_prefix + conversation.conv_id
@@ -108,13 +116,11 @@ class Evaluator:
         return ids
 
     def _ask(self, conversation: Conversation, question: Question, turns: dict[str, Turn], group: str) -> Answered:
-        options: dict[str, Any] = {"mode": self.mode} if self.mode else {}
-        if self.level == "session":
-            options["top_k"] = MAX_TOP_K
+        options = {"top_k": MAX_TOP_K} if self.level == "session" else {}
         started = time.perf_counter()
-        response = self.target.recall(question.text, user_id=self._user(conversation), **options)
+        hits = self.recall(conversation, question.text, **options)
         seconds = time.perf_counter() - started
-        found = [turns[hit.id] for hit in response.results if hit.id in turns]
+        found = [turns[hit.id] for hit in hits if hit.id in turns]
         if self.level == "session":
             by_doc = {turn.doc_id: turn.session for turn in turns.values()}
             ranked = list(dict.fromkeys(turn.session for turn in found))
@@ -124,7 +130,7 @@ class Evaluator:
         return Answered(question, group, score_ranking(ranked, gold), seconds)
 
 
-def _group(position: int) -> str:
+def group_of(position: int) -> str:
     first = position // GROUP * GROUP + 1
     return f"{first}-{first + GROUP - 1}"
 

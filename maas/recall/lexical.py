@@ -60,8 +60,12 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the words say: (n,) by place, each the share in 0..1 of what a perfect match would reach."""
+    """What the words say: (n,) by place, each the share in 0..1 of what a perfect match would reach.
 
+    ``own`` is what a turn's own words would reach alone; with those of its neighbours it is ``turn``, which is more.
+    """
+
+    own: Values
     turn: Values
     session: Values
 
@@ -76,13 +80,14 @@ def bm25(postings: Sequence[Places], layout: Layout) -> Evidence:
     n, sessions = len(layout.seqs), len(layout.session_lengths)
     norm = _length_norm(layout.lengths)
     session_norm = _length_norm(layout.session_lengths)
-    turn, session = np.zeros(n), np.zeros(sessions)
+    own, turn, session = np.zeros(n), np.zeros(n), np.zeros(sessions)
     ceiling = 0.0
     for occurrences in postings:
         places, counts = _counted(occurrences)
         weight = _idf(n, len(places))
         ceiling += weight
         frequency = counts / norm[places]
+        own[places] += weight * frequency / (frequency + K1)
         field = np.zeros(n + 1)  # what has no neighbour writes to the last place, which nobody reads
         field[places] = frequency
         field[layout.after[places]] += BEFORE * frequency
@@ -93,9 +98,10 @@ def bm25(postings: Sequence[Places], layout: Layout) -> Evidence:
             held = np.bincount(layout.session[places] + 1, weights=counts, minlength=sessions + 1)[1:] / session_norm
             session += _idf(sessions, int(np.count_nonzero(held))) * held / (held + K1)
     if ceiling:
+        own /= ceiling
         turn /= ceiling
         session = np.minimum(session / ceiling, 1)
-    return Evidence(turn, np.append(session, 0.0)[layout.session])
+    return Evidence(own, turn, np.append(session, 0.0)[layout.session])
 
 
 def combined(evidence: Evidence) -> Values:

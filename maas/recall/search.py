@@ -137,7 +137,8 @@ def _word_parts(words: LexicalHits, seqs: Seqs, question: str) -> tuple[Seqs, di
     spoken = set(document_terms(question))
     to_assistant = not _ADDRESSES_ASSISTANT.isdisjoint(document_terms(_REQUEST.sub("", question)))
     return seqs, {
-        "lexical": words.evidence.turn[places],
+        "lexical": words.evidence.own[places],
+        "neighbours": (words.evidence.turn - words.evidence.own)[places],
         "session": SESSION * words.evidence.session[places],
         "speaker": fusion.SPEAKER * _named(layout, spoken)[layout.speaker[places]],
         "role": np.where(layout.assistant[places] & (not to_assistant), fusion.ASSISTANT, 0.0),

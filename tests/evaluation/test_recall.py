@@ -67,6 +67,27 @@ def test_every_turn_is_stored_and_found(files: list[str], capsys: pytest.Capture
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p95"]
 
 
+def test_ablation_leaves_one_part_out_at_a_time(
+    files: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    report = evaluate(capsys, *files, "--ablation", "--out", str(tmp_path / "out"))
+    table = report["ablation"]
+    parts = ("lexical", "neighbours", "session", "speaker", "role", "dense", "context")
+    assert {"everything", "vectors only", "words only", *(f"without {part}" for part in parts)} <= set(table)
+    assert table["everything"]["all"]["turn mean@10"] == report["overall"]["mean@10"]
+    assert table["everything"]["all"]["session all@10"] == 100
+    assert set(table["everything"]) == {"all", "1-5"}
+    first, last = report["thresholds"][0], report["thresholds"][-1]
+    assert first["min_score"] < last["min_score"]
+    assert first["evidence_kept"] >= last["evidence_kept"]
+    assert first["precision"] > 0
+    assert first["unanswerable_answered"] is not None, "one question has no answer, and is asked all the same"
+    written = (tmp_path / "out" / "recall.md").read_text()
+    assert "| without neighbours |" in written
+    assert "answered without an answer" in written
+    assert (tmp_path / "out" / "recall.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_session_level_ranks_sessions(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     report = evaluate(capsys, *files, "--level", "session")
     assert report["overall"]["all@10"] == 100

@@ -44,7 +44,7 @@ def test_recalls_the_nearest_first_with_scores_in_range(brain: PersonalMemoryBra
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
     explain = hits[0].explain or {}
-    parts = {"dense": {"dense", "context"}, "lexical": {"lexical", "session", "speaker", "role"}}
+    parts = {"dense": {"dense", "context"}, "lexical": {"lexical", "neighbours", "session", "speaker", "role"}}
     parts["hybrid"] = parts["dense"] | parts["lexical"]
     assert set(explain) == parts[mode] | {"prior"}
     assert 1 / (1 + math.exp(-sum(explain.values()))) == pytest.approx(scores[0])

@@ -97,14 +97,17 @@ def test_bm25_equals_the_formula(rows: list[tuple[list[str], str | None, int]], 
             fields.append((BEFORE, ordered[position - 1][1]))
         if position + 1 < len(ordered):
             fields.append((AFTER, ordered[position + 1][1]))
-        turn = of_session = 0.0
+        turn = own = of_session = 0.0
         for term in query:
             field = sum(w * rows[j][0].count(term) / norm(lengths[j], lengths) for w, j in fields)
+            alone = rows[i][0].count(term) / norm(lengths[i], lengths)
+            own += idf(len(rows), sum(term in words for words, _, _ in rows)) * alone / (alone + K1)
             turn += idf(len(rows), sum(term in words for words, _, _ in rows)) * field / (field + K1)
             if session is not None and len(sessions) > 1:
                 held = sessions[session].count(term) / norm(len(sessions[session]), session_lengths)
                 holders = sum(term in words for words in sessions.values())
                 of_session += idf(len(sessions), holders) * held / (held + K1)
+        assert evidence.own[i] == pytest.approx(own / ceiling)
         assert evidence.turn[i] == pytest.approx(turn / ceiling)
         assert evidence.session[i] == pytest.approx(min(1, of_session / ceiling))
     assert ((combined(evidence) >= 0) & (combined(evidence) < 1)).all()
