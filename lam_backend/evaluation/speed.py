@@ -1,4 +1,4 @@
-"""Part ``speed``: tokens a second beside sentence-transformers, texts of one length at a time."""
+"""Part ``speed``: LAM beside its base, each in torch and in onnxruntime: latency of one text, batches, long texts."""
 
 from __future__ import annotations
 
@@ -6,80 +6,137 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from lam_backend.base import packaged_base
 from lam_backend.evaluation.bench import Bench
-from lam_backend.evaluation.datasets import book_files
+from lam_backend.evaluation.datasets import book_files, read_locomo
 from lam_backend.evaluation.long_texts import texts_of_length
+from lam_backend.evaluation.onnx_peer import OnnxPeer, build_graphs
 from lam_backend.evaluation.peers import MINILM, sentence_transformer
 from lam_backend.evaluation.report import Part, Table
+from lam_backend.packaging.lam_runtime import LAMEncoder
+from lam_backend.packaging.package_lam import GRAPHS, build_folder
 
+Encode = Callable[..., Any]
 Run = Callable[[], object]
+LAM_INT8 = "LAM int8, onnxruntime"
+RIVALS = {
+    "int8": f"{MINILM} int8, onnxruntime",
+    "fp32": f"{MINILM} fp32, onnxruntime",
+    "torch": f"{MINILM}, sentence-transformers",
+}
+TURN_TOKENS = 35
+PEER_TOKENS = 512
+"""MiniLM has positions for so many; it is published with 256, and longer texts are cut into chunks for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``texts`` texts of ``tokens`` tokens each, in batches of ``batch``."""
+    """Texts that are read ``batch`` at a time; 0 is one call for each text."""
 
-    tokens: int
-    texts: int
+    name: str
+    texts: list[str]
     batch: int
+    chunks: list[str]
+    """The texts in pieces that the base has positions for."""
 
-    @property
-    def name(self) -> str:
-        return f"{self.tokens} tokens" + (", one text" if self.texts == 1 else f", batches of {self.batch}")
-
-
-LOADS = (
-    Load(16, 256, 32),
-    Load(35, 1, 1),
-    Load(35, 128, 32),
-    Load(64, 128, 32),
-    Load(256, 32, 32),
-    Load(512, 16, 16),
-    Load(4096, 2, 2),
-)
-QUICK_LOADS = (Load(8, 4, 4), Load(20, 1, 1), Load(64, 1, 1))
-PEER_TOKENS = 512
-"""MiniLM has positions for so many; it is published with 256, and longer texts are cut into chunks for it."""
+    def run(self, encode: Encode, whole: bool) -> Run:
+        texts = self.texts if whole else self.chunks
+        if self.batch:
+            return partial(encode, texts, batch_size=self.batch)
+        return lambda: [encode(text) for text in texts]
 
 
 def measure_speed(bench: Bench, rounds: int = 5) -> Part:
     """Interleaved rounds: in each, every encoder reads the same texts; the median of the rounds counts."""
     rounds = 2 if bench.quick else rounds
-    names = ["LAM, torch"]
-    peer = None
-    if bench.peers:
-        peer = sentence_transformer(packaged_base())
-        peer.max_seq_length = PEER_TOKENS
-        names.append(f"{MINILM}, sentence-transformers")
-    rows, figures = [], []
-    for load in QUICK_LOADS if bench.quick else LOADS:
-        texts = texts_of_length(bench.model.tokenizer, book_files(bench.data), load.tokens, load.texts)
-        runs: list[Run] = [partial(bench.model.encode, texts, batch_size=load.batch)]
-        if peer is not None:
-            chunks = texts if load.tokens <= PEER_TOKENS else _chunks(bench, texts)
-            runs.append(partial(peer.encode, chunks, batch_size=load.batch, show_progress_bar=False))
-        seconds = interleaved(runs, rounds)
-        median = np.median(seconds, axis=0)
-        rates = [load.tokens * load.texts / float(s) for s in median]
-        row = [load.name, *(f"{rate:,.0f}" for rate in rates), *(f"{1e3 * float(s) / load.texts:.2f}" for s in median)]
-        if len(rates) == 2:
-            row.append(f"{rates[0] / rates[1]:.2f} ×")
-        rows.append(row)
-        figures.append({"load": load.name, "seconds": dict(zip(names, seconds.T.tolist(), strict=True))})
-    columns = ["", *(f"{name}, tokens/s" for name in names), *(f"{name}, ms a text" for name in names)]
     part = Part("speed", "Speed")
-    part.tables.append(Table("", [*columns, *(["ratio of rates"] if len(names) == 2 else [])], rows))
-    part.figures["loads"] = figures
+    encoders = _encoders(bench, part)
+    loads = _loads(bench, part)
+    seconds: dict[str, dict[str, float]] = {name: {} for name in encoders}
+    for load in loads:
+        found = interleaved([load.run(encode, name.startswith("LAM")) for name, encode in encoders.items()], rounds)
+        for name, column in zip(encoders, found.T, strict=True):
+            seconds[name][load.name] = float(np.median(column))
+    _tabulate(part, loads, seconds)
+    part.figures["seconds"] = seconds
+    part.figures["texts"] = {load.name: len(load.texts) for load in loads}
     part.notes += [
-        f"{torch.get_num_threads()} threads, median of {rounds} interleaved rounds after one to warm up, fp32.",
+        f"{torch.get_num_threads()} threads, median of {rounds} interleaved rounds after one to warm up.",
         f"Beyond {PEER_TOKENS} tokens MiniLM reads chunks of {PEER_TOKENS}: its chunks have not read each other.",
     ]
     return part
+
+
+def _encoders(bench: Bench, part: Part) -> dict[str, Encode]:
+    """Name → ``encode``: LAM's three forms, then the peers'."""
+    threads = torch.get_num_threads()
+    found: dict[str, Encode] = {}
+    try:
+        folder = build_folder(bench.model, bench.out / "speed-bundle")
+        for precision in GRAPHS:
+            found[f"LAM {precision}, onnxruntime"] = LAMEncoder(folder, precision, threads=threads).encode
+    except ValueError as error:
+        part.notes.append(f"The bundle was not measured: {error}.")
+    found["LAM fp32, torch"] = bench.model.encode
+    if bench.peers:
+        base = packaged_base()
+        for precision, graph in build_graphs(base, bench.out / "speed-peer").items():
+            found[RIVALS[precision]] = OnnxPeer(graph, base, threads, PEER_TOKENS).encode
+        peer = sentence_transformer(base)
+        peer.max_seq_length = PEER_TOKENS
+        found[RIVALS["torch"]] = partial(peer.encode, show_progress_bar=False)
+    return dict(sorted(found.items(), key=lambda item: not item[0].startswith(LAM_INT8)))
+
+
+def _loads(bench: Bench, part: Part) -> list[Load]:
+    tokenizer, quick = bench.model.tokenizer, bench.quick
+    books: list[Path] = book_files(bench.data)
+    try:
+        turns = [turn for conversation in read_locomo(bench.data) for turn in conversation.turns]
+        count = 8 if quick else 128
+        turns = [turns[int(place)] for place in np.linspace(0, len(turns) - 1, count)]
+        kind = "LoCoMo turns"
+    except FileNotFoundError:
+        turns = texts_of_length(tokenizer, books, TURN_TOKENS, 8 if quick else 128)
+        kind = f"texts of {TURN_TOKENS} tokens from books"
+    mean = np.mean([len(ids) + 2 for ids in tokenizer.ids(turns)])
+    part.notes.append(f"Short texts: {len(turns)} {kind}, {mean:.0f} tokens on average.")
+    long, longer = (64, 128) if quick else (512, 4096)
+    chosen = {
+        "one text": (turns[:: max(1, len(turns) // 32)], 0),
+        "batches of 32": (turns, 32),
+        f"{long} tokens": (texts_of_length(tokenizer, books, long, 2 if quick else 8), 8),
+        f"{longer} tokens": (texts_of_length(tokenizer, books, longer, 1), 1),
+    }
+    return [
+        Load(name, texts, batch, [chunk for text in texts for chunk in _chunks(bench, text)])
+        for name, (texts, batch) in chosen.items()
+    ]
+
+
+def _tabulate(part: Part, loads: Sequence[Load], seconds: dict[str, dict[str, float]]) -> None:
+    columns = ["", f"{loads[0].name}, ms", *(f"{load.name}, texts/s" for load in loads[1:])]
+    rows = []
+    for name, taken in seconds.items():
+        rates = [len(load.texts) / taken[load.name] for load in loads]
+        rows.append([name, f"{1e3 / rates[0]:.2f}", *(f"{rate:,.1f}" for rate in rates[1:])])
+    part.tables.append(Table("", columns, rows))
+    ours = seconds.get(LAM_INT8)
+    if ours is None or len(seconds) == 1:
+        return
+    rows = []
+    for name, theirs in seconds.items():
+        if name != LAM_INT8:
+            latency = ours[loads[0].name] / theirs[loads[0].name]
+            rows.append([name, f"{latency:.2f} ×", *(f"{theirs[x.name] / ours[x.name]:.2f} ×" for x in loads[1:])])
+    heads = ["", f"{loads[0].name}, latency", *(f"{load.name}, rate" for load in loads[1:])]
+    part.tables.append(Table(f"{LAM_INT8} against", heads, rows))
 
 
 def interleaved(runs: Sequence[Run], rounds: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -95,11 +152,10 @@ def interleaved(runs: Sequence[Run], rounds: int) -> np.ndarray[tuple[int, int],
     return seconds
 
 
-def _chunks(bench: Bench, texts: Sequence[str]) -> list[str]:
-    """The texts cut at token bounds into pieces the peer can read whole."""
-    found = []
-    for text in texts:
-        _, spans = bench.model.tokenizer.ids_and_offsets(text)
-        step = PEER_TOKENS - 2
-        found += [text[part[0][0] : part[-1][1]] for i in range(0, len(spans), step) if (part := spans[i : i + step])]
-    return found
+def _chunks(bench: Bench, text: str) -> list[str]:
+    """A text cut at token bounds into pieces the peer can read whole."""
+    _, spans = bench.model.tokenizer.ids_and_offsets(text)
+    step = PEER_TOKENS - 2
+    if len(spans) <= step:
+        return [text]
+    return [text[part[0][0] : part[-1][1]] for i in range(0, len(spans), step) if (part := spans[i : i + step])]

@@ -31,7 +31,14 @@ PROBE = "The cat sat on the mat, and then it ran home over the hills."
 
 
 def build(model: DeltaNet6Layer, out: Path, measured: dict[str, Any] | None = None) -> Path:
-    """Write ``out/lam-base-v1`` and ``out/lam-base-v1-dist.tar.gz``; returns the folder.
+    """Write ``out/lam-base-v1`` and ``out/lam-base-v1-dist.tar.gz``; returns the folder. See :func:`build_folder`."""
+    folder = build_folder(model, out, measured)
+    write_archive(folder, out / f"{NAME}-dist.tar.gz")
+    return folder
+
+
+def build_folder(model: DeltaNet6Layer, out: Path, measured: dict[str, Any] | None = None) -> Path:
+    """Write ``out/lam-base-v1`` alone.
 
     Args:
         model: a trained model of a form that has a graph.
@@ -63,7 +70,6 @@ def build(model: DeltaNet6Layer, out: Path, measured: dict[str, Any] | None = No
     _write_configs(model, partial, measured or {})
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
-    write_archive(folder, out / f"{NAME}-dist.tar.gz")
     return folder
 
 
@@ -150,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.data is not None:
             for precision in GRAPHS:
                 measured[precision] = measure(LAMEncoder(folder, precision).encode, chosen.data)
-            build(model, chosen.out, measured)
+            folder = build(model, chosen.out, measured)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
