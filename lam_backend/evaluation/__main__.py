@@ -45,12 +45,15 @@ def parser() -> argparse.ArgumentParser:
     retrieval.add_argument("--sets", nargs="+", choices=("locomo", "cranfield", "scifact"), metavar="SET")
     scaling = parts.add_parser("scaling", parents=[common], help="seconds and memory of one pass, 128 to 1M tokens")
     scaling.add_argument("--lengths", type=int, nargs="+", metavar="TOKENS", help="instead of 128 … 1,000,000")
+    scaling.add_argument(
+        "--packaged", action="store_true", help="measure the bundle in onnxruntime, not the torch model"
+    )
     long = parts.add_parser("long-context", parents=[common], help="passages of books and meetings")
     long.add_argument("--books", type=int, default=4)
     long.add_argument("--queries", type=int, default=150, help="for each book")
     long.add_argument("--meetings", type=int, default=20)
     long.add_argument("--passages", type=int, default=3000, help="read a book up to so many")
-    speed = parts.add_parser("speed", parents=[common], help="tokens a second beside sentence-transformers")
+    speed = parts.add_parser("speed", parents=[common], help="latency and rates beside MiniLM in onnxruntime and torch")
     speed.add_argument("--rounds", type=int, default=5)
     ablation = parts.add_parser("ablation", parents=[common], help="finished runs of different forms, one budget")
     ablation.add_argument("--runs", type=Path, nargs="+", required=True, metavar="DIR")
@@ -71,7 +74,7 @@ def _retrieval(bench: Bench, chosen: argparse.Namespace) -> Part:
 
 
 def _scaling(bench: Bench, chosen: argparse.Namespace) -> Part:
-    return measure_scaling(bench, getattr(chosen, "lengths", None))
+    return measure_scaling(bench, getattr(chosen, "lengths", None), packaged=getattr(chosen, "packaged", False))
 
 
 def _long_context(bench: Bench, chosen: argparse.Namespace) -> Part:

@@ -23,6 +23,7 @@ import torch
 
 from lam_backend.evaluation.long_texts import token_pieces
 from lam_backend.model import DeltaNet6Layer
+from lam_backend.packaging.lam_runtime import LAMEncoder
 from lam_backend.tokenizer import Tokenizer
 
 WARM_UP_TOKENS = 32
@@ -121,12 +122,14 @@ def load_whole(module: torch.nn.Module) -> None:
         tensor.detach().double().sum()
 
 
-def lam_pass(model: DeltaNet6Layer, paths: list[Path], tokens: int) -> Callable[[], object]:
+def lam_pass(
+    model: DeltaNet6Layer | LAMEncoder, tokenizer: Tokenizer, paths: list[Path], tokens: int
+) -> Callable[[], object]:
     """Read ``tokens`` tokens through a stream and ask for the vector; [CLS] and [SEP] are among them."""
 
     def read() -> object:
         stream = model.stream()
-        for ids in token_pieces(model.tokenizer, paths, tokens - 2):
+        for ids in token_pieces(tokenizer, paths, tokens - 2):
             stream.append_ids(ids)
         return stream.vector
 
@@ -158,6 +161,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--teacher", action="store_true", help="measure the base itself instead of LAM")
+    parser.add_argument("--bundle", type=Path, help="measure the packaged encoder of this folder")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     if chosen.teacher:
@@ -168,10 +172,15 @@ def main() -> None:
         teacher_pass(base, tokenizer, chosen.text, WARM_UP_TOKENS)()
         read = teacher_pass(base, tokenizer, chosen.text, chosen.tokens)
     else:
-        model = DeltaNet6Layer(chosen.base, chosen.model)
-        load_whole(model)
-        lam_pass(model, chosen.text, WARM_UP_TOKENS)()
-        read = lam_pass(model, chosen.text, chosen.tokens)
+        model: DeltaNet6Layer | LAMEncoder
+        if chosen.bundle:
+            model, tokenizer = LAMEncoder(chosen.bundle, threads=chosen.threads), Tokenizer(chosen.bundle)
+        else:
+            model = DeltaNet6Layer(chosen.base, chosen.model)
+            tokenizer = model.tokenizer
+            load_whole(model)
+        lam_pass(model, tokenizer, chosen.text, WARM_UP_TOKENS)()
+        read = lam_pass(model, tokenizer, chosen.text, chosen.tokens)
     found = measure_memory(read) if chosen.memory else measure_time(read, chosen.repeats)
     sys.stdout.write(json.dumps(found) + "\n")
 

@@ -31,7 +31,10 @@ def build_graphs(base: Path, folder: Path) -> dict[str, Path]:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers.optimizer import optimize_model
     from transformers import BertModel
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.set_verbosity_error()  # else it reports that the pooler, which is not loaded, is not loaded
+    transformers_logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     files = {precision: folder / name for precision, name in GRAPHS.items()}
     described = json.loads((base / "config.json").read_text(encoding="utf-8"))
@@ -52,7 +55,6 @@ def build_graphs(base: Path, folder: Path) -> dict[str, Path]:
 
     ids = torch.arange(8).reshape(2, 4)
     traced = folder / "traced.onnx"
-    names = {"input_names": ["ids", "mask"], "output_names": ["tokens"]}
     axes = {name: {0: "b", 1: "t"} for name in ("ids", "mask", "tokens")}
     level = logging.getLogger().level
     with warnings.catch_warnings():  # the exporter the optimiser knows is called the legacy one
@@ -61,10 +63,11 @@ def build_graphs(base: Path, folder: Path) -> dict[str, Path]:
             Tokens(),
             (ids, torch.ones_like(ids)),
             str(traced),
+            input_names=["ids", "mask"],
+            output_names=["tokens"],
             dynamic_axes=axes,
             opset_version=17,
             dynamo=False,
-            **names,
         )
         optimised = optimize_model(
             str(traced),
@@ -118,5 +121,6 @@ class OnnxPeer:
         for row, ids in enumerate(batch):
             tokens[row, : len(ids)], mask[row, : len(ids)] = ids, 1
         (hidden,) = self._session.run(None, {"ids": tokens, "mask": mask})
-        sums: NDArray[np.float32] = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32))
-        return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        sums = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32))
+        vectors: NDArray[np.float32] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        return vectors

@@ -19,6 +19,7 @@ from lam_backend.evaluation.datasets import book_files
 from lam_backend.evaluation.one_pass import ALLOCATOR
 from lam_backend.evaluation.plots import Line, save_plot
 from lam_backend.evaluation.report import Part, Table, number
+from lam_backend.packaging.package_lam import DEFAULT_PRECISION, build_folder
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 100_000, 262_144, 1_000_000)
 QUICK_LENGTHS = (32, 128, 512)
@@ -49,15 +50,24 @@ class Fit:
         return float(np.polyval(self.coefficients, tokens))
 
 
-def measure_scaling(bench: Bench, lengths: Sequence[int] | None = None) -> Part:
-    """Every length in a fresh process; linear and quadratic fits; the teacher up to its last position."""
+def measure_scaling(bench: Bench, lengths: Sequence[int] | None = None, *, packaged: bool = False) -> Part:
+    """Every length in a fresh process; linear and quadratic fits; the teacher up to its last position.
+
+    Args:
+        bench: the model and the data.
+        lengths: tokens of each pass.
+        packaged: measure the bundle made of the model, in onnxruntime, instead of the model in torch.
+    """
     chosen = tuple(lengths) if lengths else (QUICK_LENGTHS if bench.quick else LENGTHS)
     texts = sorted(book_files(bench.data), key=lambda path: not path.name.startswith(LONGEST_BOOK))
-    lam = [one_pass(bench, texts, tokens) for tokens in chosen]
+    bundle = build_folder(bench.model, bench.out / "scaling-bundle") if packaged else None
+    lam = [one_pass(bench, texts, tokens, bundle=bundle) for tokens in chosen]
     last = len(bench.model.embeddings.positions)
     teacher = [one_pass(bench, texts, tokens, teacher=True) for tokens in chosen if tokens <= last]
     part = Part("scaling", "Time and memory over length")
     _tabulate(part, lam, teacher, last)
+    if packaged:
+        part.notes.append(f"LAM is the bundle here: its {DEFAULT_PRECISION} graph in onnxruntime.")
     lines = [
         Line("LAM", [p.tokens for p in lam], [p.seconds for p in lam]),
         Line(f"its teacher, up to {last}", [p.tokens for p in teacher], [p.seconds for p in teacher]),
@@ -78,7 +88,9 @@ def measure_scaling(bench: Bench, lengths: Sequence[int] | None = None) -> Part:
     return part
 
 
-def one_pass(bench: Bench, texts: Sequence[Path], tokens: int, *, teacher: bool = False) -> Point:
+def one_pass(
+    bench: Bench, texts: Sequence[Path], tokens: int, *, teacher: bool = False, bundle: Path | None = None
+) -> Point:
     """Measure the time and the memory of one length, each in a process of its own.
 
     Raises:
@@ -90,6 +102,8 @@ def one_pass(bench: Bench, texts: Sequence[Path], tokens: int, *, teacher: bool 
     command += ["--repeats", "3" if tokens < REPEATED_BELOW else "1"]
     if teacher:
         command.append("--teacher")
+    elif bundle is not None:
+        command += ["--bundle", str(bundle)]
     elif bench.checkpoint is not None:
         command += ["--model", str(bench.checkpoint)]
     return Point(tokens, **_run(command, {}), **_run([*command, "--memory"], ALLOCATOR))

@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 GRAPHS = {"fp32": "model_fp32.onnx", "int8": "model_int8.onnx"}
 DEFAULT_PRECISION = "int8"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+PROBE_AT_LEAST = 0.97
 PROBE = "The cat sat on the mat, and then it ran home over the hills."
 
 
@@ -47,7 +48,7 @@ def build_folder(model: DeltaNet6Layer, out: Path, measured: dict[str, Any] | No
 
     Raises:
         OSError: ``out`` cannot be written.
-        ValueError: a form of the model that has no graph.
+        ValueError: a form of the model that has no graph, or one whose 8-bit graph is of no use.
     """
     folder = out / NAME
     partial = out / f".{NAME}.partial"
@@ -109,7 +110,13 @@ def _write_configs(model: DeltaNet6Layer, folder: Path, measured: dict[str, Any]
     _write_json(folder / CONFIG, described)
     # A vector the loader can hold any machine's own against. Rounded, since CPUs differ in the last digits.
     vector = LAMEncoder(folder, precision="fp32").encode(PROBE)
-    described["probe"] = {"text": PROBE, "vector": [round(float(x), 4) for x in vector], "at_least": 0.97}
+    agreement = float(LAMEncoder(folder, precision="int8").encode(PROBE) @ vector)
+    if not agreement > PROBE_AT_LEAST:
+        raise ValueError(
+            f"8-bit products move a known sentence to a cosine of {agreement:.3f}, expected above {PROBE_AT_LEAST}; "
+            "package a trained checkpoint"
+        )
+    described["probe"] = {"text": PROBE, "vector": [round(float(x), 4) for x in vector], "at_least": PROBE_AT_LEAST}
     _write_json(folder / CONFIG, described)
 
 

@@ -123,3 +123,14 @@ def test_the_command_builds_and_says_so(
     archive = f"{NAME}-dist.tar.gz"
     assert (tmp_path / archive).read_bytes() == (dist / archive).read_bytes()
     assert model.fingerprint in capsys.readouterr().out
+
+
+def test_a_model_that_8_bits_would_ruin_is_not_packaged(
+    model: DeltaNet6Layer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lam_backend.packaging import linear
+
+    monkeypatch.setattr(linear, "PAIR_LEVELS", 2)
+    with pytest.raises(ValueError, match="8-bit products move a known sentence to a cosine of 0"):
+        build(model, tmp_path)
+    assert not (tmp_path / NAME).exists()
