@@ -180,7 +180,9 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
     def _store_items(
         self, items: Sequence[Item], idempotency_key: str | None, requests: Sequence[Request]
     ) -> StoreResponse:
-        storer = Storer(self._store, self._encode_all, self._embedder.fingerprint, self.actor, self._ids)
+        storer = Storer(
+            self._store, self._encode_all, self._embedder.fingerprint, self.actor, self._ids, self.settings.dedupe
+        )
         response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), self._clock())
         changed = zip(items, response.results, strict=True)
         sessions = {(i.scope, i.session_id) for i, result in changed if i.session_id and result.event != "NONE"}

@@ -11,8 +11,9 @@ from maas.errors import FieldError, InvalidInputError
 from maas.items import Item, Vector, indexed_text
 from maas.records import Event, Memory, Scope
 from maas.storage.protocol import ReadTransaction, Where
+from maas.twins import may_be_twins
 
-SAME_MEANING = 0.95
+_TWINS_SOUGHT = 5
 # Starts the id of a memory that is decided on but not written yet; no real id holds this character.
 PROVISIONAL = "+"
 
@@ -34,8 +35,13 @@ class Decision:
         return self.event == "ADD"
 
 
-def decide(transaction: ReadTransaction, items: Sequence[Item], fingerprint: str, now: datetime) -> list[Decision]:
+def decide(
+    transaction: ReadTransaction, items: Sequence[Item], fingerprint: str, now: datetime, same_meaning: float
+) -> list[Decision]:
     """One decision an item, each seeing those before it.
+
+    Args:
+        same_meaning: cosine from which ``dedupe: semantic`` takes one for the other.
 
     Raises:
         InvalidInputError: ``supersedes`` names no memory of the user.
@@ -43,7 +49,9 @@ def decide(transaction: ReadTransaction, items: Sequence[Item], fingerprint: str
     by_scope: dict[Scope, list[Item]] = defaultdict(list)
     for item in items:
         by_scope[item.scope].append(item)
-    deciders = {scope: _Decider(transaction, scope, own, fingerprint, now) for scope, own in by_scope.items()}
+    deciders = {
+        scope: _Decider(transaction, scope, own, fingerprint, now, same_meaning) for scope, own in by_scope.items()
+    }
     return [deciders[item.scope].decide(item) for item in items]
 
 
@@ -51,9 +59,16 @@ class _Decider:
     """Decides for one user; keeps what the items so far have changed on top of what the snapshot holds."""
 
     def __init__(
-        self, transaction: ReadTransaction, scope: Scope, items: Sequence[Item], fingerprint: str, now: datetime
+        self,
+        transaction: ReadTransaction,
+        scope: Scope,
+        items: Sequence[Item],
+        fingerprint: str,
+        now: datetime,
+        same_meaning: float,
     ) -> None:
         self._transaction, self._scope, self._fingerprint, self._now = transaction, scope, fingerprint, now
+        self._same_at = same_meaning
         hashes = {item.text_hash for item in items if item.key is None and item.dedupe != "off"}
         self._by_hash = transaction.by_hash(scope, hashes, now) if hashes else {}
         keys = {item.key for item in items if item.key is not None}
@@ -82,7 +97,7 @@ class _Decider:
         if item.dedupe != "off":
             known = self._by_hash.get(item.text_hash)
             if known is None and item.dedupe == "semantic" and item.vector is not None:
-                known = self._same_meaning(item.vector)
+                known = self._same_meaning(item, item.vector)
             if known is not None:
                 return Decision(item, "NONE", known)
         return self._add(item)
@@ -123,14 +138,16 @@ class _Decider:
         merged = merged.model_copy(update={"updated_at": self._now, "version": known.version + 1})
         return Decision(item, "UPDATE", merged, before=known)
 
-    def _same_meaning(self, vector: Vector) -> Memory | None:
+    def _same_meaning(self, item: Item, vector: Vector) -> Memory | None:
+        """The nearest memory that may say the same, by the same speaker."""
         for added, memory in self._added:
-            if float(added @ vector) >= SAME_MEANING:
+            if float(added @ vector) >= self._same_at and _twins(item, memory):
                 return memory
-        nearest = self._transaction.dense(self._scope, self._fingerprint, vector[None, :], 1, Where(now=self._now))[0]
-        if not len(nearest.seqs) or nearest.scores[0] < SAME_MEANING:
-            return None
-        return self._transaction.by_seq(self._scope, nearest.seqs.tolist()).get(int(nearest.seqs[0]))
+        where = Where(now=self._now)
+        near = self._transaction.dense(self._scope, self._fingerprint, vector[None, :], _TWINS_SOUGHT, where)[0]
+        seqs = near.seqs[near.scores >= self._same_at].tolist()
+        rows = self._transaction.by_seq(self._scope, seqs) if seqs else {}
+        return next((rows[seq] for seq in seqs if seq in rows and _twins(item, rows[seq])), None)
 
     def _refuse_unknown(self, items: Sequence[Item]) -> None:
         named = {item.supersedes for item in items if item.supersedes is not None}
@@ -140,3 +157,7 @@ class _Decider:
                 place = f"{item.place}.supersedes" if item.place else "supersedes"
                 message = f"names {item.supersedes!r}, which is no memory of this user"
                 raise InvalidInputError(f"{place}: {message}", errors=[FieldError(place, message)])
+
+
+def _twins(item: Item, memory: Memory) -> bool:
+    return (item.name, item.role) == (memory.name, memory.role) and may_be_twins(item.text, memory.text)

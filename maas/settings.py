@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from maas.errors import ConfigError
 
 ENV_PREFIX = "MAAS_"
+Cosine = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -62,6 +63,13 @@ class StorageSettings(Section):
     )
 
 
+class DedupeSettings(Section):
+    same_meaning: Cosine = Field(
+        0.95, description="From this cosine on, `dedupe: semantic` takes a text for one already there."
+    )
+    similar: Cosine = Field(0.6, description="From this cosine on, a memory is listed as `similar` when one is stored.")
+
+
 class RecallSettings(Section):
     candidates: PositiveInt = Field(200, description="Hits each part contributes to the fusion.")
     time_weight: Weight = Field(
@@ -98,6 +106,7 @@ class Settings(BaseSettings):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    dedupe: DedupeSettings = Field(default_factory=DedupeSettings)
     recall: RecallSettings = Field(default_factory=RecallSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 

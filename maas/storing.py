@@ -19,9 +19,9 @@ from maas.idempotency import Repeatable
 from maas.items import Item, Vector, indexed_text, text_hash
 from maas.recall.analysis import document_terms
 from maas.records import Event, HistoryEntry, Memory, Scope, Similar, StoreResponse, StoreResult
+from maas.settings import DedupeSettings
 from maas.storage.protocol import MemoryStore, NewMemory, ReadTransaction, Replacement, Where, WriteTransaction
 
-SIMILAR_SCORE = 0.6
 SIMILAR_SHOWN = 5
 # Beyond this many comparisons a request would wait for a courtesy: a large batch into a large memory.
 SIMILAR_COMPARISONS = 4_000_000
@@ -37,7 +37,9 @@ class Storer:
         fingerprint: str,
         actor: str,
         new_id: Callable[[], str],
+        thresholds: DedupeSettings,
     ) -> None:
+        self._thresholds = thresholds
         self._store = store
         self._encode = encode
         self._fingerprint = fingerprint
@@ -50,7 +52,7 @@ class Storer:
             answer = repeatable.replay(transaction, now)
             if answer is not None:
                 return _with_texts(answer, items)
-            decisions = decide(transaction, items, self._fingerprint, now)
+            decisions = decide(transaction, items, self._fingerprint, now, self._thresholds.same_meaning)
             seen = _revisions(transaction, items)
         self._embed(decisions, now)
         while True:
@@ -59,7 +61,7 @@ class Storer:
                 if answer is not None:
                     return _with_texts(answer, items)
                 if semantic or _revisions(transaction, items) != seen:
-                    decisions = decide(transaction, items, self._fingerprint, now)
+                    decisions = decide(transaction, items, self._fingerprint, now, self._thresholds.same_meaning)
                 if not any(_lacks_vector(decision) for decision in decisions):
                     ids = apply(transaction, decisions, self._fingerprint, now, self._actor, self._new_id)
                     response = _response(decisions, ids)
@@ -80,7 +82,7 @@ class Storer:
             item.vector = vector
             item.terms  # noqa: B018 - now, and not while the database is locked
         with self._store.read() as transaction:
-            find_similar(transaction, items, self._fingerprint, now)
+            find_similar(transaction, items, self._fingerprint, now, self._thresholds.similar)
 
 
 def apply(
@@ -118,7 +120,9 @@ def apply(
     return result
 
 
-def find_similar(transaction: ReadTransaction, items: Sequence[Item], fingerprint: str, now: datetime) -> None:
+def find_similar(
+    transaction: ReadTransaction, items: Sequence[Item], fingerprint: str, now: datetime, least: float
+) -> None:
     """Fill in ``similar`` of items that have a vector, where that is cheap."""
     by_scope: dict[Scope, list[Item]] = defaultdict(list)
     for item in items:
@@ -130,7 +134,7 @@ def find_similar(transaction: ReadTransaction, items: Sequence[Item], fingerprin
             continue
         queries = np.stack([item.vector for item in own if item.vector is not None])
         hits = transaction.dense(scope, fingerprint, queries, SIMILAR_SHOWN, Where(now=now))
-        near = [[(int(s), float(c)) for s, c in zip(h.seqs, h.scores, strict=True) if c >= SIMILAR_SCORE] for h in hits]
+        near = [[(int(s), float(c)) for s, c in zip(h.seqs, h.scores, strict=True) if c >= least] for h in hits]
         shown = {seq for found in near for seq, _ in found}
         ids = transaction.ids(scope, shown) if shown else {}
         for item, found in zip(own, near, strict=True):

@@ -23,6 +23,7 @@ from maas.errors import (
     NotFoundError,
 )
 from maas.records import Scope
+from maas.settings import DedupeSettings
 from tests.conftest import FakeClock
 from tests.fakes import FakeEmbedder, OtherFakeEmbedder
 
@@ -86,6 +87,43 @@ def test_semantic_dedupe_finds_the_twin_and_similar_names_it(brain: PersonalMemo
     assert twin.similar[0].score == pytest.approx(1, abs=1e-3)
     both = [{"text": t, "user_id": "u", "dedupe": "semantic"} for t in ("quite new", "Quite new?")]
     assert [result.event for result in brain.store_batch(both).results] == ["ADD", "NONE"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "event"),
+    [
+        ("We have 2 cats at home in Lisbon", "We have 3 cats at home in Lisbon", "ADD"),
+        ("We have two cats at home in Lisbon", "We have three cats at home in Lisbon", "ADD"),
+        ("I do like tea", "I do not like tea", "ADD"),
+        ("I don’t like tea", "I don't like tea.", "NONE"),
+        ("We have 2 cats at home in Lisbon", "We have 2 cats; at home in Lisbon!", "NONE"),
+    ],
+)
+def test_a_number_or_a_denial_makes_no_twin(settings: Settings, first: str, second: str, event: str) -> None:
+    close = settings.model_copy(update={"dedupe": DedupeSettings(same_meaning=0.3)})
+    with PersonalMemoryBrain(close, embedder=FakeEmbedder()) as brain:
+        brain.store(first, user_id="u")
+        assert brain.store(second, user_id="u", dedupe="semantic").results[0].event == event
+        turn = [{"role": "user", "name": "Ann", "content": first}]
+        assert brain.store_messages(turn, user_id="u", dedupe="semantic").results[0].event == "ADD", "another speaker"
+
+
+def test_thresholds_can_be_set(settings: Settings) -> None:
+    strict = settings.model_copy(update={"dedupe": DedupeSettings(same_meaning=1.0, similar=0.99)})
+    with PersonalMemoryBrain(strict, embedder=FakeEmbedder()) as brain:
+        brain.store("I live in Tokyo", user_id="u")
+        result = brain.store("I live in Tokyo now", user_id="u", dedupe="semantic").results[0]
+        assert (result.event, result.similar) == ("ADD", [])
+
+
+def test_long_and_empty_questions_and_turns_are_answered(brain: PersonalMemoryBrain) -> None:
+    long = "the quick brown fox jumps over the lazy dog " * 22_000  # 200K tokens
+    brain.store_messages([{"role": "user", "content": long}, {"role": "user", "content": "short"}], user_id="u")
+    assert texts(brain, "lazy fox", top_k=1) == [long]
+    assert texts(brain, "what is it that you are", top_k=5), "stop words alone are taken at their word"
+    question = "short " + "where does the fox jump " * 2_000  # 10K tokens
+    assert set(texts(brain, question)) == {long, "short"}
+    assert texts(brain, "short what happened on 31 February 2023") != []
 
 
 def test_same_key_updates_in_place(brain: PersonalMemoryBrain, embedder: FakeEmbedder) -> None:
