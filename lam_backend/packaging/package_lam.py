@@ -28,6 +28,7 @@ GRAPHS = {"fp32": "model_fp32.onnx", "int8": "model_int8.onnx"}
 DEFAULT_PRECISION = "int8"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 PROBE_AT_LEAST = 0.97
+PARITY_TURNS = 500
 PROBE = "The cat sat on the mat, and then it ran home over the hills."
 
 
@@ -146,13 +147,28 @@ def measure(encode: Callable[[Sequence[str]], Any], data: Path) -> dict[str, flo
     return found
 
 
+def agreement(
+    encode: Callable[[Sequence[str]], Any], exact: Callable[[Sequence[str]], Any], data: Path
+) -> dict[str, float]:
+    """Cosine of two encoders' vectors on turns of LoCoMo: mean, least, and the percentage below 0.995."""
+    from lam_backend.evaluation.datasets import read_locomo
+
+    turns = [turn for conversation in read_locomo(data) for turn in conversation.turns]
+    chosen = turns[:: max(1, len(turns) // PARITY_TURNS)]
+    cosines = (encode(chosen) * exact(chosen)).sum(axis=1)
+    found = {"mean": cosines.mean(), "min": cosines.min(), "percent_below_.995": 100 * (cosines < 0.995).mean()}
+    return {f"turns_cosine_{name}": round(float(value), 4) for name, value in found.items()}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build, and print what was built."""
     parser = argparse.ArgumentParser(prog="python -m lam_backend.packaging.package_lam", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint file or folder; default: the released weights")
     parser.add_argument("--base", type=Path, help="folder of the BERT base; default: the packaged MiniLM")
     parser.add_argument("--out", type=Path, default=Path("dist"), help="default: dist")
-    parser.add_argument("--data", type=Path, help="data folder: measure STS-B and record it")
+    parser.add_argument(
+        "--data", type=Path, help="data folder: measure STS-B, and both graphs against torch, and record it"
+    )
     chosen = parser.parse_args(arguments)
     try:
         model = DeltaNet6Layer(chosen.base, chosen.checkpoint)
@@ -162,7 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = build(model, chosen.out, measured)
         if chosen.data is not None:
             for precision in GRAPHS:
-                measured[precision] = measure(LAMEncoder(folder, precision).encode, chosen.data)
+                encode = LAMEncoder(folder, precision).encode
+                measured[precision] = measure(encode, chosen.data) | agreement(encode, model.encode, chosen.data)
             folder = build(model, chosen.out, measured)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")

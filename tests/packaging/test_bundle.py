@@ -134,3 +134,26 @@ def test_a_model_that_8_bits_would_ruin_is_not_packaged(
     with pytest.raises(ValueError, match="8-bit products move a known sentence to a cosine of 0"):
         build(model, tmp_path)
     assert not (tmp_path / NAME).exists()
+
+
+def test_figures_are_measured_on_the_data_and_recorded(
+    model: DeltaNet6Layer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stsb, locomo = tmp_path / "data" / "eval" / "stsb", tmp_path / "data" / "eval" / "locomo"
+    for folder in (stsb, locomo):
+        folder.mkdir(parents=True)
+    pairs = [f"{n}\tthe cat sat\t{' '.join(['the cat sat', 'on the mat', 'home'][: n % 3 + 1])}\n" for n in range(6)]
+    for split in ("dev", "test"):
+        (stsb / f"en_{split}.tsv").write_text("".join(pairs))
+    turn = {"conv_id": "c", "session": 1, "speaker": "Ann", "text": "the bird ran over the sea"}
+    (locomo / "docs.jsonl").write_text("".join(json.dumps({**turn, "doc_id": f"D1:{n}"}) + "\n" for n in range(4)))
+    (locomo / "queries.jsonl").write_text("")
+    checkpoint = model.base_path.parent / "model.safetensors"
+    command = ["--checkpoint", checkpoint, "--base", model.base_path, "--out", tmp_path, "--data", tmp_path / "data"]
+    assert main([str(part) for part in command]) == 0
+    measured = json.loads((tmp_path / NAME / "lam_config.json").read_text(encoding="utf-8"))["measured"]
+    assert set(measured) == {"torch", "fp32", "int8"}
+    assert measured["fp32"]["stsb_dev_pearson"] == pytest.approx(measured["torch"]["stsb_dev_pearson"], abs=0.001)
+    assert measured["fp32"]["turns_cosine_min"] == 1
+    assert 0.98 < measured["int8"]["turns_cosine_min"] < 1
+    assert '"turns_cosine_min"' in capsys.readouterr().out
