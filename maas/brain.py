@@ -30,6 +30,7 @@ from maas.portability import Portability
 from maas.prompting import Prompting
 from maas.recall.cursor import decode_cursor, encode_cursor
 from maas.recall.filters import parse_filters
+from maas.recall.late_interaction import late_interaction
 from maas.recall.neighbourhood import with_neighbours
 from maas.recall.past import MAX_CHANGED, Past
 from maas.recall.priors import priors_for
@@ -217,6 +218,7 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
             min_score=request.min_score,
             explain=request.explain,
             mmr=request.balance,
+            late=late_interaction(self._embedder, request.query) if request.rerank else None,
             priors=priors,
             past=self._past(scope, where, request.mode),
         )

@@ -222,6 +222,9 @@ class SearchRequest(Request):
 
 class RecallRequest(SearchRequest):
     explain: StrictBool = False
+    rerank: StrictBool = Field(
+        False, description="Compare the 50 best word by word as well; needs an encoder that reads in context (LAM)."
+    )
     mmr: StrictBool | Share | None = Field(
         None, description="Choose unlike memories: 1 goes by the score alone, lower spreads more; true is 0.7."
     )

@@ -48,6 +48,7 @@ def recall(
     queries: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Questions with their evidence.")],
     level: Annotated[LevelChoice, typer.Option(help="Rank turns, or sessions by their best turn.")] = LevelChoice.turn,
     mode: Annotated[RecallMode | None, typer.Option(help="How to search; default: as recall does.")] = None,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Recall with rerank.")] = False,
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Ask again with explanations: sessions, each part's worth, thresholds.")
     ] = False,
@@ -76,7 +77,7 @@ def recall(
     _warn(dataset)
     prefix = f"eval-{uuid.uuid4().hex[:8]}-" if api else ""
     with _store(context, api, key, config) as target, progress() as on_progress:
-        evaluator = Evaluator(target, level.value, mode.value if mode else None, prefix)
+        evaluator = Evaluator(target, level.value, mode.value if mode else None, prefix, rerank)
         try:
             outcome = evaluator.run(dataset, on_progress)
             deeper = ablate(evaluator, dataset, outcome, on_progress) if ablation else {}
@@ -84,7 +85,12 @@ def recall(
             if api and not keep:
                 _erase(evaluator, dataset)
         embedder = None if api else target.embedder.name  # type: ignore[union-attr]
-    about: dict[str, Any] = {"level": level.value, "mode": mode.value if mode else "default", "embedder": embedder}
+    about: dict[str, Any] = {
+        "level": level.value,
+        "mode": mode.value if mode else "default",
+        "embedder": embedder,
+        "rerank": rerank,
+    }
     report = build_report(outcome, dataset, **about, docs=docs.name, api=api) | deeper
     if out:
         write_file(out / "recall.json", json.dumps(report, indent=2) + "\n")

@@ -109,6 +109,7 @@ def recall(
     include_superseded: Annotated[
         bool, typer.Option("--include-superseded", help="Replaced memories as well.")
     ] = False,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Compare the 50 best word by word as well.")] = False,
     mmr: Annotated[
         float | None, typer.Option(min=0, max=1, help="Choose unlike memories; 1 goes by the score alone.")
     ] = None,
@@ -134,6 +135,7 @@ def recall(
         "min_score": min_score,
         "include_superseded": include_superseded,
         "explain": explain,
+        "rerank": rerank,
         "mmr": mmr,
     }
     with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:

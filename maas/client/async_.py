@@ -188,6 +188,7 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
         min_score: float = 0.0,
         include_superseded: bool = False,
         explain: bool = False,
+        rerank: bool = False,
         mmr: bool | float | None = None,
     ) -> RecallResponse:
         """The memories that answer ``query``, best first; scores are in 0..1."""
@@ -206,6 +207,7 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
             "min_score": min_score,
             "include_superseded": include_superseded,
             "explain": explain,
+            "rerank": rerank,
             "mmr": mmr,
         }
         return await self._send(_requests.recall(given))

@@ -50,6 +50,7 @@ class Evaluator:
         target: where turns are stored; must hold no memories of the user ids used.
         level: ``turn`` ranks turns; ``session`` ranks sessions by their best turn.
         mode: passed to recall; None leaves the product's default.
+        rerank: passed to recall.
         user_prefix: put before each ``conv_id`` to make the ``user_id``.
     """
 
@@ -57,6 +58,7 @@ class Evaluator:
     level: Level = "turn"
     mode: Mode | None = None
     user_prefix: str = ""
+    rerank: bool = False
 
     def run(self, dataset: Dataset, on_progress: Callable[[str, int, int], None] = lambda *_: None) -> Outcome:
         """Store and ask, one conversation after another.
@@ -93,6 +95,7 @@ class Evaluator:
     def recall(self, conversation: Conversation, question: str, **options: Any) -> list[SearchHit]:
         """The product's answer, in the mode of this evaluation."""
         options |= {"mode": self.mode} if self.mode else {}
+        options |= {"rerank": True} if self.rerank else {}
         return self.target.recall(question, user_id=self._user(conversation), **options).results
 
     def _user(self, conversation: Conversation) -> str:

@@ -63,11 +63,13 @@ class Evidence:
     """What the words say: (n,) by place, each the share in 0..1 of what a perfect match would reach.
 
     ``own`` is what a turn's own words would reach alone; with those of its neighbours it is ``turn``, which is more.
+    ``weights`` are the idf of the query's terms, in their order.
     """
 
     own: Values
     turn: Values
     session: Values
+    weights: tuple[float, ...]
 
 
 def bm25(postings: Sequence[Places], layout: Layout) -> Evidence:
@@ -81,11 +83,11 @@ def bm25(postings: Sequence[Places], layout: Layout) -> Evidence:
     norm = _length_norm(layout.lengths)
     session_norm = _length_norm(layout.session_lengths)
     own, turn, session = np.zeros(n), np.zeros(n), np.zeros(sessions)
-    ceiling = 0.0
+    weights: list[float] = []
     for occurrences in postings:
         places, counts = _counted(occurrences)
         weight = _idf(n, len(places))
-        ceiling += weight
+        weights.append(weight)
         frequency = counts / norm[places]
         own[places] += weight * frequency / (frequency + K1)
         field = np.zeros(n + 1)  # what has no neighbour writes to the last place, which nobody reads
@@ -97,11 +99,12 @@ def bm25(postings: Sequence[Places], layout: Layout) -> Evidence:
         if sessions > 1:
             held = np.bincount(layout.session[places] + 1, weights=counts, minlength=sessions + 1)[1:] / session_norm
             session += _idf(sessions, int(np.count_nonzero(held))) * held / (held + K1)
+    ceiling = sum(weights)
     if ceiling:
         own /= ceiling
         turn /= ceiling
         session = np.minimum(session / ceiling, 1)
-    return Evidence(own, turn, np.append(session, 0.0)[layout.session])
+    return Evidence(own, turn, np.append(session, 0.0)[layout.session], tuple(weights))
 
 
 def combined(evidence: Evidence) -> Values:

@@ -9,10 +9,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from maas.items import indexed_text
 from maas.recall import fusion
 from maas.recall.analysis import document_terms, query_terms
 from maas.recall.diversity import diversified
 from maas.recall.fusion import CURVES, Values
+from maas.recall.late_interaction import POOL, WEIGHT, LateInteraction
 from maas.recall.lexical import K1, SESSION, Layout
 from maas.recall.past import Past
 from maas.recall.priors import Priors, raise_odds
@@ -40,6 +42,7 @@ class Question:
     min_score: float
     explain: bool
     mmr: float | None
+    late: LateInteraction | None
     priors: Priors
     past: Past | None = None
 
@@ -63,6 +66,8 @@ class Ranking:
 def search(transaction: ReadTransaction, scope: Scope, question: Question, where: Where) -> list[SearchHit]:
     """The ``top_k`` best, by score, then newest, then id; with ``mmr``, chosen among more and in its order."""
     ranking = _with_past(rank(transaction, scope, question, where), question)
+    if question.late is not None:
+        ranking = _reranked(transaction, scope, ranking, question, where)
     if question.priors.needed(partial(transaction.any_importance, scope)):
         ranking = _weighed(transaction, scope, ranking, question.priors)
     wanted = question.top_k if question.mmr is None else max(_POOL, _POOL_FACTOR * question.top_k)
@@ -173,6 +178,29 @@ def _with_past(ranking: Ranking, question: Question) -> Ranking:
         {name: np.concatenate([values[stays], then[name][said]]) for name, values in ranking.parts.items()},
         ranking.background,
     )
+
+
+def _reranked(
+    transaction: ReadTransaction, scope: Scope, ranking: Ranking, question: Question, where: Where
+) -> Ranking:
+    """How close the best come word by word, above or below their mean: the others keep what they have."""
+    best = np.argsort(-ranking.scores, kind="stable")[:POOL]
+    rows = transaction.by_seq(scope, ranking.seqs[best].tolist())
+    best = best[[int(seq) in rows for seq in ranking.seqs[best]]]
+    if question.late is None or not len(best):
+        return ranking
+    memories = [(int(seq), rows[int(seq)]) for seq in ranking.seqs[best]]
+    if question.past is not None:
+        memories = [(seq, question.past.as_known(seq, memory)) for seq, memory in memories]
+    terms = query_terms(question.text)
+    weights = dict(zip(terms, transaction.lexical(scope, terms, 1, where).evidence.weights, strict=True))
+    closeness = question.late.closeness([indexed_text(memory.text, memory.name) for _, memory in memories], weights)
+    part = np.zeros(len(ranking.seqs))
+    part[best] = WEIGHT * (closeness - closeness.mean())
+    parts = ranking.parts | {"rerank": part}
+    evidence = np.sum(list(parts.values()), axis=0)
+    scores = CURVES[question.mode].probabilities(evidence, ranking.background)
+    return replace(ranking, scores=scores, parts=parts)
 
 
 def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, priors: Priors) -> Ranking:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from maas import PersonalMemoryBrain, Settings
 from maas.contexts import WINDOW_TERMS, context_space, packed
+from maas.errors import InvalidInputError
 from maas.storage.protocol import SessionTurn
 from tests.fakes import ContextualFakeEmbedder, FakeEmbedder
 
@@ -134,6 +135,24 @@ def test_no_trace_of_what_was_said_stays_in_its_neighbours(make: Make, how: str)
         for brain in (never, changed)
     ]
     assert asked[0] == asked[1]
+
+
+def test_rerank_looks_at_words_and_says_so(make: Make) -> None:
+    brain = make()
+    for i in range(5):
+        brain.store(f"The zoo has animals, for example number {i}.", user_id="u")
+    brain.store_messages(talk(TALK), user_id="u", session_id="s")
+    plain = brain.recall("which giraffe was seen", user_id="u", top_k=20, explain=True).results
+    again = brain.recall("which giraffe was seen", user_id="u", top_k=20, explain=True, rerank=True).results
+    assert again[0].text == TALK[0]
+    assert {hit.id for hit in plain} == {hit.id for hit in again}
+    parts = [(hit.explain or {})["rerank"] for hit in again]
+    assert max(parts) == parts[0] > 0 > min(parts)
+    assert again[0].score > plain[0].score
+    assert brain.recall("giraffe", user_id="nobody", rerank=True).results == []
+    assert brain.recall("who is it", user_id="u", rerank=True, mode="lexical", mmr=True).results
+    with pytest.raises(InvalidInputError, match="rerank: needs an encoder"):
+        make(FakeEmbedder()).recall("giraffe", user_id="u", rerank=True)
 
 
 def test_repetitions_and_turns_without_speaker_or_time(make: Make) -> None:
