@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from maas.administration import Administration
-from maas.contexts import Contexts, context_space
+from maas.contexts import Contexts
 from maas.documents import Documents
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import (
@@ -110,6 +110,7 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
         except BaseException:
             self._store.close()
             raise
+        self._contexts = Contexts(self._store, self._embedder)
 
     @classmethod
     def from_config(cls, path: str | Path | None = None, **overrides: Any) -> Self:
@@ -136,10 +137,6 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
             self._store.close()
         if self._owns_embedder:
             self._embedder.close()
-
-    @property
-    def _contexts(self) -> Contexts:
-        return Contexts(self._store, self._embedder)
 
     @property
     def embedder(self) -> Embedder:
@@ -211,7 +208,7 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
             text=request.query,
             vector=vector,
             fingerprint=self._embedder.fingerprint,
-            context=context_space(self._embedder),
+            context=self._contexts.space,
             mode=request.mode,
             top_k=request.top_k,
             candidates=self.settings.recall.candidates,

@@ -42,19 +42,23 @@ def packed(turns: Sequence[SessionTurn]) -> Iterator[tuple[SessionTurn, ...]]:
 
 
 class Contexts:
-    """Reads sessions for one embedder; does nothing for one that cannot."""
+    """Reads sessions for one embedder; does nothing for one that cannot.
+
+    Attributes:
+        space: fingerprint of the vectors in context; None if there are none.
+    """
 
     def __init__(self, store: MemoryStore, embedder: Embedder) -> None:
         self._store = store
         self._embedder = embedder
-        self._space = context_space(embedder)
+        self.space = context_space(embedder)
 
     def settle(self, scope: Scope, session_id: str) -> None:
         """Read every window of the session that holds a turn without a vector in context.
 
         Whoever changes the session meanwhile makes another window of it, which is read in the next round.
         """
-        if self._space is None or not isinstance(self._embedder, ContextualEmbedder):
+        if self.space is None or not isinstance(self._embedder, ContextualEmbedder):
             return
         while True:
             with self._store.read() as transaction:
@@ -74,11 +78,11 @@ class Contexts:
                     if window in current
                     for turn, vector in zip(window, own, strict=True)
                 ]
-                transaction.place_vectors(scope, self._space, read)
+                transaction.place_vectors(scope, self.space, read)
 
     def settle_user(self, scope: Scope) -> Iterator[str]:
         """Settle every session of a user; gives each session once it is done."""
-        if self._space is None:
+        if self.space is None:
             return
         with self._store.read() as transaction:
             sessions = transaction.sessions(scope)
@@ -88,13 +92,13 @@ class Contexts:
 
     def forget(self, transaction: WriteTransaction, scope: Scope, memory: Memory) -> None:
         """Drop the vectors that have read a memory which is about to be deleted."""
-        if self._space is None or memory.session_id is None:
+        if self.space is None or memory.session_id is None:
             return
-        for window in packed(transaction.session_turns(scope, memory.session_id, self._space)):
+        for window in packed(transaction.session_turns(scope, memory.session_id, self.space)):
             if any(turn.id == memory.id for turn in window):
-                transaction.drop_vectors(scope, self._space, [turn.seq for turn in window])
+                transaction.drop_vectors(scope, self.space, [turn.seq for turn in window])
 
     def _unread(self, transaction: ReadTransaction, scope: Scope, session_id: str) -> list[tuple[SessionTurn, ...]]:
-        assert self._space is not None
-        turns = transaction.session_turns(scope, session_id, self._space)
+        assert self.space is not None
+        turns = transaction.session_turns(scope, session_id, self.space)
         return [w for w in packed(turns) if len(w) > 1 and not all(turn.embedded for turn in w)]

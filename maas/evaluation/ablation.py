@@ -28,9 +28,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class _Tally:
-    """Scores by (ranking, level, group of conversations); shown hits, and the best score of each question."""
+    """For each question its group and, by ranking, its scores by level; shown hits; each question's best score."""
 
-    scores: dict[tuple[str, str, str], list[Scores]] = field(default_factory=dict)
+    questions: list[tuple[str, dict[str, dict[str, Scores]]]] = field(default_factory=list)
     shown: list[tuple[float, bool]] = field(default_factory=list)
     best: list[float] = field(default_factory=list)
     best_unanswerable: list[float] = field(default_factory=list)
@@ -67,14 +67,14 @@ def _count(tally: _Tally, hits: Sequence[SearchHit], turns: dict[str, Turn], que
     gold = {turn.session for turn in turns.values() if turn.doc_id in question.evidence}
     parts = sorted({name for hit, _ in found for name in hit.explain or {}} - {"prior"})
     values = np.array([[(hit.explain or {}).get(name, 0.0) for name in parts] for hit, _ in found])
+    scores: dict[str, dict[str, Scores]] = {}
     for name, kept in _rankings(parts).items():
         order = np.argsort(-(values.reshape(len(found), len(parts)) @ kept), kind="stable")
         ranked = [found[place][1] for place in order]
         by_turn = score_ranking([turn.doc_id for turn in ranked[:SHOWN]], question.evidence)
         by_session = score_ranking(list(dict.fromkeys(turn.session for turn in ranked)), gold)
-        for level, scores in (("turn", by_turn), ("session", by_session)):
-            for label in ("all", group):
-                tally.scores.setdefault((name, level, label), []).append(scores)
+        scores[name] = {"turn": by_turn, "session": by_session}
+    tally.questions.append((group, scores))
 
 
 def _rankings(parts: Sequence[str]) -> dict[str, NDArray[np.float64]]:
@@ -87,15 +87,18 @@ def _rankings(parts: Sequence[str]) -> dict[str, NDArray[np.float64]]:
 
 
 def _table(tally: _Tally) -> dict[str, dict[str, dict[str, float]]]:
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for name, _, group in tally.scores:
-        table.setdefault(name, {})[group] = {
-            f"{level} {metric}": round(
-                100 * float(np.mean([s[METRICS.index(metric)] for s in tally.scores[name, level, group]])), 2
-            )
-            for level, metric in COLUMNS
-        }
-    return table
+    groups = ["all", *dict.fromkeys(group for group, _ in tally.questions)]
+    names = dict.fromkeys(name for _, scores in tally.questions for name in scores)
+    return {name: {group: _means(tally, name, group) for group in groups} for name in names}
+
+
+def _means(tally: _Tally, name: str, group: str) -> dict[str, float]:
+    """A question that a part has no say in keeps its ranking without it."""
+    scores = [own.get(name, own["everything"]) for label, own in tally.questions if group in ("all", label)]
+    return {
+        f"{level} {metric}": round(100 * float(np.mean([s[level][METRICS.index(metric)] for s in scores])), 2)
+        for level, metric in COLUMNS
+    }
 
 
 def _thresholds(tally: _Tally) -> list[dict[str, float | None]]:

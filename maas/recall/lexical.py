@@ -114,8 +114,13 @@ def combined(evidence: Evidence) -> Values:
 
 
 def _counted(occurrences: Places) -> tuple[Places, Values]:
-    starts = np.flatnonzero(np.diff(occurrences, prepend=-1))
-    return occurrences[starts], np.diff(starts, append=len(occurrences)).astype(np.float64)
+    fresh = np.ones(len(occurrences), np.bool_)
+    np.not_equal(occurrences[1:], occurrences[:-1], out=fresh[1:])
+    starts = np.flatnonzero(fresh)
+    counts = np.empty(len(starts))
+    counts[:-1] = starts[1:] - starts[:-1]
+    counts[-1:] = len(occurrences) - starts[-1:]
+    return occurrences[starts], counts
 
 
 def _idf(documents: int, holders: int) -> float:
