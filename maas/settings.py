@@ -73,7 +73,7 @@ class DedupeSettings(Section):
 class RecallSettings(Section):
     candidates: PositiveInt = Field(200, description="Hits each part contributes to the fusion.")
     time_weight: Weight = Field(
-        1.0, description="In a time that the question names, the odds of a memory are 1 + this; 0: dates do not count."
+        2.0, description="In a time that the question names, the odds of a memory are 1 + this; 0: dates do not count."
     )
     recency_weight: Weight = Field(
         0.0, description="The odds of a memory stored now are 1 + this; 0: age does not count."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,3 +115,19 @@ def open_target(
 
     with MaasClient(api, api_key=key) as client:
         yield client
+
+
+@contextmanager
+def throwaway_or_api(
+    context: typer.Context, api: str | None, key: str | None, config: Path | None
+) -> Iterator[PersonalMemoryBrain | MaasClient]:
+    """Where an evaluation stores: a client of ``api``, else a brain on a folder that is removed afterwards."""
+    if api:
+        with open_target(context, api=api, key=key, config=config, data_dir=None) as target:
+            yield target
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="maas-eval-") as folder,
+        open_brain(context, settings_from(config, Path(folder))) as brain,
+    ):
+        yield brain

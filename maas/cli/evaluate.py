@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maas.cli.connect import open_brain, open_target, settings_from
+from maas.cli.connect import throwaway_or_api
+from maas.cli.evaluate_documents import documents
 from maas.cli.options import ApiKeyOption, ApiOption, ConfigOption, JsonOption, RecallMode
 from maas.cli.output import note, print_json, print_line, print_table, write_file
 from maas.cli.progress import progress
 from maas.errors import ConfigError, MaasError
 
 if TYPE_CHECKING:
-    from maas.brain import PersonalMemoryBrain
-    from maas.client import MaasClient
     from maas.evaluation.dataset import Dataset
     from maas.evaluation.runner import Evaluator
 
@@ -39,6 +35,7 @@ def register(app: typer.Typer) -> None:
         """Measure quality."""
 
     evaluation.command()(recall)
+    evaluation.command()(documents)
     app.add_typer(evaluation, name="eval")
 
 
@@ -76,7 +73,7 @@ def recall(
     dataset = read_dataset(docs, queries, limit=limit)
     _warn(dataset)
     prefix = f"eval-{uuid.uuid4().hex[:8]}-" if api else ""
-    with _store(context, api, key, config) as target, progress() as on_progress:
+    with throwaway_or_api(context, api, key, config) as target, progress() as on_progress:
         evaluator = Evaluator(target, level.value, mode.value if mode else None, prefix, rerank)
         try:
             outcome = evaluator.run(dataset, on_progress)
@@ -113,21 +110,6 @@ def recall(
         print_table(*ablation_rows(report))
         print_table(*threshold_rows(report))
     print_line(summary(report))
-
-
-@contextmanager
-def _store(
-    context: typer.Context, api: str | None, key: str | None, config: Path | None
-) -> Iterator[PersonalMemoryBrain | MaasClient]:
-    if api:
-        with open_target(context, api=api, key=key, config=config, data_dir=None) as target:
-            yield target
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="maas-eval-") as folder,
-        open_brain(context, settings_from(config, Path(folder))) as brain,
-    ):
-        yield brain
 
 
 def _warn(dataset: Dataset) -> None:
