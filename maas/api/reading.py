@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 
 import structlog
@@ -19,9 +20,16 @@ class _Stopped(Exception):  # noqa: N818 - a signal between two checkpoints, not
 
 
 class BackgroundReading:
-    """A queue of documents and the thread that reads them."""
+    """A queue of documents and the thread that reads them.
 
-    def __init__(self) -> None:
+    Args:
+        look_every: seconds after which an idle thread looks for documents that a killed process left unread.
+    """
+
+    def __init__(self, look_every: float = 30.0) -> None:
+        self._look_every = look_every
+        self._next_look = 0.0
+        self._brain: PersonalMemoryBrain | None = None
         self._wake = threading.Condition()
         self._queue: deque[tuple[PersonalMemoryBrain, str, str]] = deque()
         self._thread: threading.Thread | None = None
@@ -31,16 +39,14 @@ class BackgroundReading:
         """Read ``document`` once those before it are read."""
         with self._wake:
             self._queue.append((brain, document.user_id, document.id))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="maas-reading", daemon=True)
-                self._thread.start()
+            self._start()
             self._wake.notify_all()
 
     def resume(self, brain: PersonalMemoryBrain) -> None:
-        """Take up what an earlier run of the server left unread."""
-        for tenant, user_id, document_id in brain.unread_documents():
-            view = brain.acting_as(tenant, brain.actor)
-            self.add(view, view.get_document(document_id, user_id=user_id))
+        """From now on, take up what other runs of the server left unread."""
+        with self._wake:
+            self._brain = brain
+            self._start()
 
     def wait(self, brain: PersonalMemoryBrain, document: Document, seconds: float) -> Document:
         """The document as it is when it has been read, or after so many seconds."""
@@ -59,12 +65,18 @@ class BackgroundReading:
     def _has(self, document_id: str) -> bool:
         return any(waiting == document_id for _, _, waiting in self._queue)
 
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="maas-reading", daemon=True)
+            self._thread.start()
+
     def _run(self) -> None:
-        while True:
+        while not self._stopping:
+            self._look()
             with self._wake:
-                self._wake.wait_for(lambda: self._queue or self._stopping)
-                if self._stopping:
-                    return
+                self._wake.wait_for(lambda: self._queue or self._stopping, self._look_every)
+                if self._stopping or not self._queue:
+                    continue
                 brain, user_id, document_id = self._queue[0]
             try:
                 document = brain.read_document(document_id, user_id=user_id, on_progress=self._on_progress)
@@ -78,6 +90,20 @@ class BackgroundReading:
             with self._wake:
                 self._queue.popleft()
                 self._wake.notify_all()
+
+    def _look(self) -> None:
+        """Queue what nobody reads; a reader that is alive elsewhere keeps its document."""
+        if self._brain is None or self._queue or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + self._look_every
+        try:
+            unread = self._brain.unread_documents()
+        except MaasError as error:  # the database is busy; the next look comes
+            _log.warning("no look for unread documents", code=error.code, detail=error.detail)
+            return
+        with self._wake:
+            for tenant, user_id, document_id in unread:
+                self._queue.append((self._brain.acting_as(tenant, self._brain.actor), user_id, document_id))
 
     def _on_progress(self, _document: Document) -> None:
         if self._stopping:

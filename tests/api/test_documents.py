@@ -4,7 +4,11 @@ import time
 
 import httpx2
 
+from maas import PersonalMemoryBrain
+from maas.api.reading import BackgroundReading
+from maas.records import Scope
 from tests.api.problems import fields_of, problem_of
+from tests.conftest import FakeClock
 
 
 def test_a_document_is_stored_recalled_listed_and_deleted(http: httpx2.Client, user: str) -> None:
@@ -28,6 +32,24 @@ def test_a_document_is_stored_recalled_listed_and_deleted(http: httpx2.Client, u
     assert http.delete(f"/v1/documents/{document['id']}").json() == {"id": document["id"], "event": "DELETE"}
     assert problem_of(http.get(f"/v1/documents/{document['id']}"), 404)["code"] == "not_found"
     assert http.get("/v1/memories", params={"user_id": user}).json()["results"] == []
+
+
+def test_what_a_killed_server_left_is_read_on(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    view = brain.acting_as("t", "someone")
+    document = view.add_document("The sea is calm. " * 200, user_id="u")
+    with brain._store.write() as transaction:
+        transaction.change_document(Scope("t", "u"), document.id, runner="killed")
+    reading = BackgroundReading(look_every=0.02)
+    reading.resume(brain)
+    try:
+        assert reading.wait(view, document, 0.2).state == "reading", "it may be alive"
+        clock.advance(minutes=3)
+        deadline = time.monotonic() + 30
+        while (state := view.get_document(document.id).state) != "done" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert state == "done"
+    finally:
+        reading.stop()
 
 
 def test_bad_documents_name_the_field(http: httpx2.Client, user: str) -> None:
