@@ -71,11 +71,13 @@ class BackgroundReading:
             self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopping:
+        while True:
             self._look()
             with self._wake:
                 self._wake.wait_for(lambda: self._queue or self._stopping, self._look_every)
-                if self._stopping or not self._queue:
+                if self._stopping:
+                    return
+                if not self._queue:
                     continue
                 brain, user_id, document_id = self._queue[0]
             try:
