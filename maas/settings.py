@@ -91,6 +91,13 @@ class LogSettings(Section):
     format: Literal["console", "json"] = Field("console", description="Lines for people, or JSON for machines.")
 
 
+class TracingSettings(Section):
+    endpoint: str | None = Field(
+        None,
+        description="OTLP/HTTP address for traces, such as `http://127.0.0.1:4318/v1/traces`; unset: none are made.",
+    )
+
+
 class Settings(BaseSettings):
     """Everything maas can be told. Build it with :func:`load_settings`."""
 
@@ -109,6 +116,7 @@ class Settings(BaseSettings):
     dedupe: DedupeSettings = Field(default_factory=DedupeSettings)
     recall: RecallSettings = Field(default_factory=RecallSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
 
     @property
     def database_url(self) -> str:

@@ -18,6 +18,7 @@ from maas.api.openapi import describe, responses
 from maas.api.problems import add_handlers
 from maas.api.reading import BackgroundReading
 from maas.api.reindexing import Reindexing
+from maas.api.tracing import Tracing, build_tracer_provider
 from maas.brain import PersonalMemoryBrain
 from maas.settings import Settings
 
@@ -38,6 +39,7 @@ def create_app(
         on_ready: called with the brain once it can answer.
     """
     metrics = Metrics()
+    tracer_provider = build_tracer_provider(settings.tracing)
     mcp_route, mcp_running = _mcp(settings)
 
     @asynccontextmanager
@@ -61,6 +63,8 @@ def create_app(
             await run_in_threadpool(reindexing.stop)
             if brain is None:
                 await run_in_threadpool(serving.close)
+            if tracer_provider is not None:
+                await run_in_threadpool(tracer_provider.shutdown)
 
     app = FastAPI(
         title="maas",
@@ -82,6 +86,8 @@ def create_app(
     describe(app)
     app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics, max_in_flight=settings.server.threads * WAITING_PER_THREAD)
+    if tracer_provider is not None:
+        app.add_middleware(Tracing, provider=tracer_provider)
     return app
 
 

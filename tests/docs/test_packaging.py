@@ -17,6 +17,7 @@ BROUGHT_ALONG = {
     "pydantic-core": "pydantic",
     "huggingface-hub": "sentence-transformers",
     "mcp-types": "mcp",
+    "opentelemetry-api": "opentelemetry-sdk",
     "langgraph": "langgraph-checkpoint",
     "llama-index": "llama-index-core",
 }
