@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,8 +131,8 @@ class StreamReader:
                 )
                 self._sums, self._lead = list(arrays["sums"]), int(arrays["lead"])
                 self._tokens, self._open = arrays["tokens"].tolist(), arrays["open"].tolist()
-        except (OSError, KeyError) as error:
-            raise ValueError(f"no state of a reader: {error}") from error
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
+            raise ValueError(f"this is no state of a reader of this encoder: {error}") from error
 
     def _ids(self, passage: str) -> list[int]:
         tokenizer = self._encoder.tokenizer
