@@ -8,6 +8,7 @@ document, stops.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -19,7 +20,7 @@ from maas.items import text_hash
 from maas.recall.analysis import document_terms
 from maas.recall.passages import passages
 from maas.records import Document, Memory, Scope
-from maas.storage.protocol import DocumentRow, MemoryStore, NewMemory, WriteTransaction
+from maas.storage.protocol import DocumentRow, MemoryStore, NewMemory, Unembedded, WriteTransaction
 from maas.storing import version_entry
 
 CHECKPOINT = 64
@@ -115,8 +116,9 @@ class Reading:
             with self._store.read() as transaction:
                 state = transaction.encoder_state(scope, row.id)
             if state:
-                reader = passage_reader(self._embedder, state)
-                return reader, row.read_passages + reader.pending, row.read_passages
+                with suppress(ValueError):  # a state that is broken costs one reading from the start
+                    reader = passage_reader(self._embedder, state)
+                    return reader, row.read_passages + reader.pending, row.read_passages
         reader = passage_reader(self._embedder, None)
         done = row.read_passages if isinstance(reader, SeparateReader) else 0
         return reader, done, done
@@ -171,6 +173,29 @@ class Reading:
         said = text_hash(memory.text, None, None, memory.agent_id, memory.session_id)
         history = [version_entry(memory, "ADD", now, self._actor)]
         return NewMemory(memory, said, document_terms(memory.text), vector, now, history)
+
+
+def read_again(
+    store: MemoryStore, embedder: Embedder, scope: Scope, row: DocumentRow, on_checkpoint: Callable[[], None]
+) -> None:
+    """Give the passages of a document that was read with another embedder their vectors, in one pass."""
+    with store.read() as transaction:
+        rows = [Unembedded(seq, memory) for seq, memory in transaction.passages(scope, row.id)]
+    reader = passage_reader(embedder, None)
+    settled = 0
+    for start in range(0, len(rows), CHECKPOINT):
+        vectors = reader.read([one.memory.text for one in rows[start : start + CHECKPOINT]])
+        if start + CHECKPOINT >= len(rows):
+            vectors = np.concatenate([vectors, reader.finish()])
+        with store.write() as transaction:
+            chosen = rows[settled : settled + len(vectors)]
+            transaction.add_vectors(scope, embedder.fingerprint, list(zip(chosen, vectors, strict=True)))
+        settled += len(vectors)
+        on_checkpoint()
+    with store.write() as transaction:
+        vector = _whole(*transaction.passage_vectors(scope, row.id, embedder.fingerprint))
+        whole = None if vector is None else vector.astype("<f2").tobytes()
+        transaction.change_document(scope, row.id, vector=whole, fingerprint=embedder.fingerprint)
 
 
 def _with_id(new: NewMemory, memory_id: str) -> NewMemory:

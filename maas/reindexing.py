@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from maas.contexts import Contexts, context_space
 from maas.embedders.protocol import Embedder
 from maas.errors import ConflictError
 from maas.items import indexed_text
+from maas.reading import read_again
 from maas.records import ReindexStatus, Scope
 from maas.storage.protocol import MemoryStore, ReadTransaction, ReindexRun
 
@@ -85,6 +87,7 @@ class Reindexer:
         with self._store.read() as transaction:
             scopes = list(transaction.users())
         for scope in scopes:
+            self._documents(scope, number)
             while self._batch(scope, number):
                 if on_progress is not None:
                     on_progress(self.status())
@@ -97,6 +100,23 @@ class Reindexer:
             on_progress(self.status())
         with self._store.read() as transaction:
             return transaction.progress(self._fingerprint).complete
+
+    def _documents(self, scope: Scope, number: int) -> None:
+        """Read again, each in one pass, what another embedder has read."""
+        after = ""
+        while True:
+            with self._store.read() as transaction:
+                rows = transaction.documents(scope, BATCH, after)
+            if not rows:
+                return
+            after = rows[-1].id
+            for row in rows:
+                if row.state == "done" and row.fingerprint != self._fingerprint:
+                    read_again(self._store, self._embedder, scope, row, partial(self._beat, number))
+
+    def _beat(self, number: int) -> None:
+        with self._store.write() as transaction:
+            transaction.beat_reindex(number, "running", self._clock())
 
     def _batch(self, scope: Scope, number: int) -> bool:
         """Embed some memories of a user; returns whether there were any."""

@@ -204,7 +204,12 @@ def test_pages_of_documents_hold_each_once(streaming: PersonalMemoryBrain) -> No
 def test_switching_the_embedder_embeds_passages_again(settings: Settings) -> None:
     with PersonalMemoryBrain(settings, embedder=StreamingFakeEmbedder()) as brain:
         document = brain.store_document(BOOK[:30_000], user_id="u")
-    with PersonalMemoryBrain(settings, embedder=OtherFakeEmbedder()) as brain:
+    with PersonalMemoryBrain(settings, embedder=StreamingFakeEmbedder(name="new")) as brain:
         brain.reindex()
         assert brain.recall("captain of ship 3", user_id="u").results[0].document_id == document.id
+        again = brain.store_document(BOOK[:30_000], user_id="u", title="read from the start")
+        assert vectors(brain, document) == pytest.approx(vectors(brain, again), abs=1e-3), "one pass, here too"
+        assert brain.get_document(document.id).vector == pytest.approx(again.vector, abs=1e-3)
+    with PersonalMemoryBrain(settings, embedder=OtherFakeEmbedder()) as brain:
+        brain.reindex()
         assert len(vectors(brain, document)) == document.passages
