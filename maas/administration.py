@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from maas.auditing import record
+from maas.contexts import Contexts
 from maas.embedders.protocol import Embedder
 from maas.errors import NotReadyError
 from maas.idempotency import Repeatable
 from maas.keys import KeyRing
-from maas.records import ApiKey, KeyList, NewApiKey, ReindexStatus
+from maas.records import ApiKey, AuditPage, KeyList, NewApiKey, PurgeReport, ReindexStatus, Scope
 from maas.reindexing import Reindexer
-from maas.requests import KeyRequest, parse
+from maas.requests import AuditRequest, KeyRequest, RotateRequest, parse
 from maas.settings import Settings
-from maas.storage.protocol import MemoryStore
+from maas.storage.protocol import AuditQuery, MemoryStore
 
 
 class Administration:
@@ -22,6 +24,7 @@ class Administration:
 
     settings: Settings
     tenant: str
+    actor: str
     _store: MemoryStore
     _embedder: Embedder
     _clock: Callable[[], datetime]
@@ -43,6 +46,17 @@ class Administration:
         """Raises NotFoundError for a key that is not this tenant's."""
         return self._keys.revoke(key_id)
 
+    def rotate_key(self, key_id: str, *, idempotency_key: str | None = None, **fields: Any) -> NewApiKey:
+        """A new key in the place of an old one. ``fields`` are those of :class:`RotateRequest`.
+
+        Raises:
+            NotFoundError: a key that is not this tenant's, or works no more.
+            ConflictError: as for :meth:`create_key`.
+        """
+        request = parse(RotateRequest, fields)
+        repeatable = Repeatable(self.tenant, idempotency_key, f"rotate key {key_id}", [request])
+        return self._keys.rotate(key_id, timedelta(seconds=request.grace_seconds), repeatable)
+
     def authenticate(self, key: str) -> ApiKey:
         """The key's tenant, scopes and user. Raises AuthenticationError."""
         return self._keys.authenticate(key)
@@ -63,6 +77,57 @@ class Administration:
     def reindex_status(self) -> ReindexStatus:
         return self._reindexer.status()
 
+    def audit(self, **fields: Any) -> AuditPage:
+        """Who did, or was refused, what in this tenant, newest first. ``fields`` are those of :class:`AuditRequest`."""
+        request = parse(AuditRequest, fields)
+        asked = request.model_dump(exclude={"cursor", "limit"})
+        with self._store.read() as transaction:
+            found = transaction.audit(self.tenant, AuditQuery(limit=request.limit + 1, before=request.cursor, **asked))
+        page, more = found[: request.limit], len(found) > request.limit
+        return AuditPage(results=page, next_cursor=page[-1].number if more else None)
+
+    def record_refusal(self, action: str, user_id: str | None = None, subject: str | None = None) -> None:
+        """Keep in the audit log that the actor was refused."""
+        with self._store.write() as transaction:
+            now = self._clock()
+            record(
+                transaction, self.tenant, self.actor, action, now, user_id=user_id, subject=subject, outcome="refused"
+            )
+
+    def purge(self, *, unless_within: timedelta | None = None) -> PurgeReport | None:
+        """Remove for good, in every tenant, what has expired, old audit entries, and what deletions left on disk.
+
+        Args:
+            unless_within: do nothing, and return None, if any process has purged in this time.
+        """
+        now = self._clock()
+        keep_days = self.settings.audit.keep_days
+        with self._store.write() as transaction:
+            since = datetime.max.replace(tzinfo=UTC) if unless_within is None else now - unless_within
+            if not transaction.claim("purge", now, since):
+                return None
+            dropped = transaction.drop_audit(now - timedelta(days=keep_days)) if keep_days else 0
+            scopes = list(transaction.users())
+        expired = sum(self._purge_user(scope, now) for scope in scopes)
+        return PurgeReport(expired=expired, audit_entries=dropped, wiped=self._store.wipe())
+
+    def _purge_user(self, scope: Scope, now: datetime) -> int:
+        with self._store.read() as reader:
+            if not reader.expired(scope, now):
+                return 0
+        contexts = Contexts(self._store, self._embedder)
+        with self._store.write() as transaction:
+            expired = transaction.expired(scope, now)
+            for document_id in {memory.document_id for memory in expired if memory.document_id is not None}:
+                transaction.delete_document(scope, document_id)
+            for memory in expired:
+                contexts.forget(transaction, scope, memory)
+                transaction.delete(scope, memory.id)
+            record(transaction, scope.tenant, self.actor, "purge", now, user_id=scope.user_id, count=len(expired))
+        for session_id in sorted({memory.session_id for memory in expired if memory.session_id is not None}):
+            contexts.settle(scope, session_id)
+        return len(expired)
+
     def ready(self) -> None:
         """Raises NotReadyError unless a text can be encoded and the database takes writes."""
         self._store.check_writable()
@@ -71,7 +136,7 @@ class Administration:
 
     @property
     def _keys(self) -> KeyRing:
-        return KeyRing(self._store, self.tenant, self._clock)
+        return KeyRing(self._store, self.tenant, self.actor, self._clock)
 
     @property
     def _reindexer(self) -> Reindexer:

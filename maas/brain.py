@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from maas.administration import Administration
+from maas.auditing import record
 from maas.contexts import Contexts
 from maas.documents import Documents
 from maas.embedders.protocol import Embedder, Vectors
@@ -275,6 +276,9 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
                     after = after.model_copy(update={"updated_at": now, "version": current.version + 1})
                     row = replacement(after, current, vector, self.actor)
                     transaction.replace(scope, self._embedder.fingerprint, row)
+                    record(
+                        transaction, self.tenant, self.actor, "update", now, user_id=scope.user_id, subject=memory_id
+                    )
                 repeatable.remember(transaction, {scope.user_id}, {"id": memory_id}, now)
             if after.session_id is not None:
                 self._contexts.settle(scope, after.session_id)
@@ -289,6 +293,10 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
                     _refuse_passage(memory)
                     self._contexts.forget(transaction, scope, memory)
                     transaction.delete(scope, memory_id)
+                    now = self._clock()
+                    record(
+                        transaction, self.tenant, self.actor, "delete", now, user_id=scope.user_id, subject=memory_id
+                    )
                     break
             else:
                 raise _not_found(memory_id)

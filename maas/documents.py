@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from maas.auditing import record
 from maas.embedders.protocol import Embedder
 from maas.errors import NotFoundError
 from maas.idempotency import Repeatable
@@ -17,7 +18,7 @@ from maas.reading import Progress, Reading
 from maas.recall.passages import passages
 from maas.records import Deleted, Document, DocumentPage, Scope
 from maas.requests import DocumentListRequest, DocumentRequest, parse
-from maas.storage.protocol import DocumentRow, MemoryStore, ReadTransaction
+from maas.storage.protocol import DocumentRow, MemoryStore, ReadTransaction, WriteTransaction
 
 
 class Documents:
@@ -81,6 +82,7 @@ class Documents:
                     vector=None,
                 )
                 transaction.add_document(scope, known, request.text)
+                self._record(transaction, "store document", scope, known.id, count)
             if answered is None:
                 repeatable.remember(transaction, {scope.user_id}, {"id": known.id}, now)
         return self._reading.describe(known)
@@ -115,7 +117,20 @@ class Documents:
         with self._store.write() as transaction:
             scope, row = self._document(transaction, document_id, user_id)
             transaction.delete_document(scope, row.id)
+            self._record(transaction, "delete document", scope, row.id, row.passages)
         return Deleted(id=document_id)
+
+    def _record(self, transaction: WriteTransaction, action: str, scope: Scope, subject: str, count: int) -> None:
+        record(
+            transaction,
+            scope.tenant,
+            self.actor,
+            action,
+            self._clock(),
+            user_id=scope.user_id,
+            subject=subject,
+            count=count,
+        )
 
     def unread_documents(self) -> list[tuple[str, str, str]]:
         """Tenant, user and id of each document, of every tenant, that nobody is reading to its end."""

@@ -69,6 +69,7 @@ class AuthenticationError(MaasError):
 
 class PermissionDeniedError(MaasError):
     code, status, title = "forbidden", 403, "Not allowed for this key"
+    user_id: str | None = None  # whom the key reached for, where that is known
 
 
 class NotFoundError(MaasError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 import time
@@ -35,6 +36,11 @@ def new_tag() -> str:
 def tag_of(memory_id: str) -> str:
     """The tag an id starts with; it leads to the memory's owner inside a tenant."""
     return memory_id[:TAG_LENGTH]
+
+
+def erased_id(tenant: str, user_id: str) -> str:
+    """What stands in the audit log for a user who was erased: whoever knows the id still finds the entries."""
+    return "erased:" + hashlib.sha256(f"{tenant}\x00{user_id}".encode()).hexdigest()[:32]
 
 
 def base32(number: int, length: int) -> str:

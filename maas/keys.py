@@ -7,14 +7,15 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from maas.auditing import record
 from maas.errors import AuthenticationError, ConfigError, ConflictError, NotFoundError
 from maas.idempotency import Repeatable
 from maas.ids import base32
 from maas.records import ApiKey, KeyList, NewApiKey
 from maas.requests import KeyRequest
-from maas.storage.protocol import MemoryStore
+from maas.storage.protocol import MemoryStore, WriteTransaction
 
 ID_LENGTH, SECRET_LENGTH = 12, 32
 _KEY = re.compile(r"maas_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{16,256})")
@@ -23,9 +24,10 @@ _KEY = re.compile(r"maas_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{16,256})")
 class KeyRing:
     """Makes, lists, revokes and checks the keys of one tenant."""
 
-    def __init__(self, store: MemoryStore, tenant: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: MemoryStore, tenant: str, actor: str, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._tenant = tenant
+        self._actor = actor
         self._clock = clock
 
     def create(self, request: KeyRequest, repeatable: Repeatable) -> NewApiKey:
@@ -34,16 +36,10 @@ class KeyRing:
         Raises:
             ConflictError: the request was answered before; its key is named, since the secret cannot be told again.
         """
-        key_id = base32(secrets.randbits(5 * ID_LENGTH), ID_LENGTH)
-        new = self._new(key_id, base32(secrets.randbits(5 * SECRET_LENGTH), SECRET_LENGTH), request)
+        new = self._new(*_random_parts(), request)
         with self._store.write() as transaction:
-            made = repeatable.replay(transaction, new.created_at)
-            if made is not None:
-                raise ConflictError(
-                    f"this Idempotency-Key already made the key {made['id']!r}, whose secret was shown that once; "
-                    "revoke it and make another with a new Idempotency-Key"
-                )
-            transaction.add_api_key(_without_secret(new), _sha256(new.key))
+            _refuse_repetition(repeatable.replay(transaction, new.created_at))
+            self._add(transaction, new, "create key")
             repeatable.remember(transaction, (), {"id": new.id}, new.created_at)
         return new
 
@@ -57,11 +53,39 @@ class KeyRing:
         Raises:
             NotFoundError: no such key in this tenant.
         """
+        now = self._clock()
         with self._store.write() as transaction:
-            key = transaction.revoke_api_key(self._tenant, key_id, self._clock())
+            key = transaction.revoke_api_key(self._tenant, key_id, now)
+            if key is not None:
+                self._audit(transaction, "revoke key", key, now)
         if key is None:
             raise NotFoundError(f"there is no key {key_id!r}; `maas keys list` shows what there is")
         return key
+
+    def rotate(self, key_id: str, grace: timedelta, repeatable: Repeatable) -> NewApiKey:
+        """A new key that may do what the old one may; the old one ends after ``grace``, or when it would anyway.
+
+        Raises:
+            NotFoundError: no such key in this tenant, or one that works no more.
+            ConflictError: the request was answered before; the key it made is named.
+        """
+        now = self._clock()
+        with self._store.write() as transaction:
+            _refuse_repetition(repeatable.replay(transaction, now))
+            old = next((key for key in transaction.api_keys(self._tenant) if key.id == key_id), None)
+            if old is None or old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+                raise NotFoundError(f"there is no key {key_id!r} that works; `maas keys list` shows what there is")
+            request = KeyRequest(name=old.name, scopes=old.scopes, user_id=old.user_id, expires_at=old.expires_at)
+            new = self._new(*_random_parts(), request)
+            self._add(transaction, new, "create key")
+            if grace:
+                ends = now + grace if old.expires_at is None else min(old.expires_at, now + grace)
+                transaction.expire_api_key(self._tenant, key_id, ends)
+            else:
+                transaction.revoke_api_key(self._tenant, key_id, now)
+            self._audit(transaction, "rotate key", old, now)
+            repeatable.remember(transaction, (), {"id": new.id}, now)
+        return new
 
     def authenticate(self, key: str) -> ApiKey:
         """Read from the database at every call, so that a revocation holds at once.
@@ -95,20 +119,20 @@ class KeyRing:
             raise ConfigError(
                 "bootstrap_key is malformed; expected maas_<id>_<secret> with at least 16 characters of secret"
             )
-        key_id, secret = (
-            match.groups()
-            if match
-            else (
-                base32(secrets.randbits(5 * ID_LENGTH), ID_LENGTH),
-                base32(secrets.randbits(5 * SECRET_LENGTH), SECRET_LENGTH),
-            )
-        )
+        key_id, secret = match.groups() if match else _random_parts()
         new = self._new(key_id, secret, KeyRequest(name="bootstrap", scopes=["read", "write", "admin"]))
         with self._store.write() as transaction:
             if transaction.any_api_key():
                 return None
-            transaction.add_api_key(_without_secret(new), _sha256(new.key))
+            self._add(transaction, new, "create key")
         return new
+
+    def _add(self, transaction: WriteTransaction, new: NewApiKey, action: str) -> None:
+        transaction.add_api_key(_without_secret(new), _sha256(new.key))
+        self._audit(transaction, action, new, new.created_at)
+
+    def _audit(self, transaction: WriteTransaction, action: str, key: ApiKey, at: datetime) -> None:
+        record(transaction, self._tenant, self._actor, action, at, user_id=key.user_id, subject=key.id)
 
     def _new(self, key_id: str, secret: str, request: KeyRequest) -> NewApiKey:
         return NewApiKey(
@@ -120,6 +144,20 @@ class KeyRing:
             created_at=self._clock(),
             expires_at=request.expires_at,
             key=f"maas_{key_id}_{secret}",
+        )
+
+
+def _random_parts() -> tuple[str, str]:
+    """An id, and a secret of 160 random bits."""
+    key_id = base32(secrets.randbits(5 * ID_LENGTH), ID_LENGTH)
+    return key_id, base32(secrets.randbits(5 * SECRET_LENGTH), SECRET_LENGTH)
+
+
+def _refuse_repetition(made: dict[str, str] | None) -> None:
+    if made is not None:
+        raise ConflictError(
+            f"this Idempotency-Key already made the key {made['id']!r}, whose secret was shown that once; "
+            "revoke it and make another with a new Idempotency-Key"
         )
 
 

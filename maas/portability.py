@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from maas.auditing import record
 from maas.embedders.protocol import Embedder, Vectors
+from maas.ids import erased_id
 from maas.records import ErasureReceipt, ImportReport, Scope
 from maas.requests import Identifier, Request, parse
 from maas.storage.protocol import MemoryStore
@@ -30,9 +32,25 @@ class Portability:
     def erase_user(self, user_id: str) -> ErasureReceipt:
         """Remove everything kept about a user, and say what it was. A user never seen is erased already."""
         user_id = parse(_User, {"user_id": user_id}).user_id
+        now = self._clock()
         with self._store.write() as transaction:
             before, after = transaction.erase(Scope(self.tenant, user_id))
-        return ErasureReceipt(user_id=user_id, erased_at=self._clock(), before=before, after=after)
+            receipt = ErasureReceipt(
+                user_id=user_id, erased_at=now, before=before, after=after, backups=transaction.backups()
+            )
+            receipt = receipt.model_copy(update={"sha256": receipt.digest()})
+            hidden = erased_id(self.tenant, user_id)
+            record(
+                transaction,
+                self.tenant,
+                self.actor,
+                "erase",
+                now,
+                user_id=hidden,
+                subject=receipt.sha256,
+                count=before["memories"],
+            )
+        return receipt.model_copy(update={"wiped": self._store.wipe()})
 
     def export_user(self, user_id: str) -> Iterator[dict[str, Any]]:
         """JSON-able lines, a header first: memories with their versions and vectors, on one snapshot."""

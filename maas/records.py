@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ Mode = Literal["hybrid", "dense", "lexical"]
 Dedupe = Literal["exact", "semantic", "off"]
 Role = Literal["user", "assistant", "system", "tool"]
 DocumentState = Literal["reading", "done", "interrupted", "failed"]
+Outcome = Literal["done", "refused"]
 KeyScope = Literal["read", "write", "admin"]
 
 DEFAULT_TENANT = "default"
@@ -184,13 +186,60 @@ class Deleted(Record):
     event: Event = "DELETE"
 
 
+class BackupRecord(Record):
+    """A backup that was made of the whole database."""
+
+    name: str = Field(description="Name of the file.")
+    made_at: datetime
+
+
 class ErasureReceipt(Record):
-    """Rows that belonged to the user, by table, before and after the erasure."""
+    """What belonged to the user before and after the erasure: rows by table, words indexed, vectors cached."""
 
     user_id: str
     erased_at: datetime
     before: dict[str, int]
     after: dict[str, int]
+    backups: list[BackupRecord] = Field(
+        default_factory=list, description="Made before, so they may still hold this user; delete or replace them."
+    )
+    sha256: str = Field("", description="Of the fields above, as canonical JSON; the audit log keeps it.")
+    wiped: bool = Field(
+        False, description="False: a reader still held old pages on disk; the next purge overwrites them."
+    )
+
+    def digest(self) -> str:
+        """SHA-256 of the receipt's facts; equal to ``sha256`` unless somebody changed them."""
+        facts = self.model_dump(mode="json", exclude={"sha256", "wiped"})
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class PurgeReport(Record):
+    """What a purge removed for good."""
+
+    expired: int = Field(description="Memories past their expires_at.")
+    audit_entries: int = Field(description="Audit entries older than audit.keep_days.")
+    wiped: bool = Field(description="Whether nothing deleted is left on disk.")
+
+
+class AuditEntry(Record):
+    """Who did, or was refused, what. Never the text of a memory."""
+
+    number: int = 0
+    at: datetime
+    actor: str = Field(description="Id of the key, or cli, embedded, local, upkeep.")
+    action: str
+    outcome: Outcome = "done"
+    user_id: str | None = Field(None, description="An erased user's id is replaced by a digest of it.")
+    subject: str | None = Field(None, description="Id of the one memory, key or receipt it was about.")
+    count: int = 1
+
+
+class AuditPage(Record):
+    """Newest first."""
+
+    results: list[AuditEntry]
+    next_cursor: int | None = None
 
 
 class ImportReport(Record):

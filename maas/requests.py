@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from maas.errors import FieldError, InvalidInputError, MaasError, PayloadTooLargeError
 from maas.recall.diversity import BALANCE
-from maas.records import Dedupe, KeyScope, Mode, Role
+from maas.records import Dedupe, KeyScope, Mode, Outcome, Role
 
 MAX_TEXT_BYTES = 1_000_000
 MAX_DOCUMENT_BYTES = 50_000_000
@@ -309,6 +309,25 @@ class KeyRequest(Request):
     scopes: Annotated[list[KeyScope], Field(min_length=1)] = ["read", "write"]
     user_id: Identifier | None = None
     expires_at: Timestamp | None = None
+
+
+class RotateRequest(Request):
+    """``grace_seconds``: how long the old key goes on working beside the new one."""
+
+    grace_seconds: Annotated[int, Strict(), Field(ge=0, le=30 * 86_400)] = 0
+
+
+class AuditRequest(Request):
+    """``cursor``: the number of the last entry seen."""
+
+    user_id: Identifier | None = None
+    actor: Identifier | None = None
+    action: Identifier | None = None
+    outcome: Outcome | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: Annotated[int, Field(ge=1, lt=2**63)] | None = None
 
 
 class EmbeddingsRequest(BaseModel):

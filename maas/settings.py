@@ -30,6 +30,9 @@ class ServerSettings(Section):
     workers: PositiveInt = Field(1, description="Server processes sharing the data folder.")
     threads: PositiveInt = Field(64, description="Requests a process works on at once.")
     max_body_bytes: PositiveInt = Field(16_000_000, description="Larger request bodies are answered 413.")
+    requests_per_minute: int = Field(
+        0, ge=0, description="Requests of one key in any minute, in each worker; more are answered 429. 0: no limit."
+    )
 
 
 class AuthSettings(Section):
@@ -61,6 +64,13 @@ class StorageSettings(Section):
     cache_bytes: int = Field(
         512_000_000, ge=0, description="Memory for per-user vector indexes; least recently used go."
     )
+    purge_minutes: int = Field(
+        60, ge=0, description="How often a server removes for good what has expired or was deleted; 0: never by itself."
+    )
+
+
+class AuditSettings(Section):
+    keep_days: int = Field(365, ge=0, description="Audit entries older than this are purged; 0: kept for ever.")
 
 
 class DedupeSettings(Section):
@@ -113,6 +123,7 @@ class Settings(BaseSettings):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     embedder: EmbedderSettings = Field(default_factory=EmbedderSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     dedupe: DedupeSettings = Field(default_factory=DedupeSettings)
     recall: RecallSettings = Field(default_factory=RecallSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from maas.auditing import record
 from maas.deciding import Decision, decide
 from maas.embedders.protocol import Vectors
 from maas.idempotency import Repeatable
@@ -64,6 +65,7 @@ class Storer:
                     decisions = decide(transaction, items, self._fingerprint, now, self._thresholds.same_meaning)
                 if not any(_lacks_vector(decision) for decision in decisions):
                     ids = apply(transaction, decisions, self._fingerprint, now, self._actor, self._new_id)
+                    _audit(transaction, decisions, ids, now, self._actor)
                     response = _response(decisions, ids)
                     if repeatable.keyed:
                         # Without the texts: whoever repeats the request brings them along.
@@ -186,6 +188,19 @@ def _new_row(item: Item, memory: Memory, now: datetime, actor: str) -> NewMemory
 
 def _revisions(transaction: ReadTransaction, items: Sequence[Item]) -> dict[Scope, int]:
     return {scope: transaction.revision(scope) for scope in {item.scope for item in items}}
+
+
+def _audit(
+    transaction: WriteTransaction, decisions: Sequence[Decision], ids: Sequence[str], now: datetime, actor: str
+) -> None:
+    """One entry for each user something was written for."""
+    written: dict[Scope, list[str]] = defaultdict(list)
+    for decision, memory_id in zip(decisions, ids, strict=True):
+        if decision.event != "NONE":
+            written[decision.item.scope].append(memory_id)
+    for scope, own in written.items():
+        subject = own[0] if len(own) == 1 else None
+        record(transaction, scope.tenant, actor, "store", now, user_id=scope.user_id, subject=subject, count=len(own))
 
 
 def _lacks_vector(decision: Decision) -> bool:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from maas.auditing import record
 from maas.contexts import Contexts, context_space
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import FieldError, InvalidInputError
@@ -202,6 +203,10 @@ class Importer:
                 if space := context_space(self._embedder):
                     read = [(s, vector) for s, vector in zip(seqs, contexts, strict=True) if vector is not None]
                     transaction.place_vectors(scope, space, read)
+                if rows:
+                    record(
+                        transaction, scope.tenant, self._actor, "import", now, user_id=scope.user_id, count=len(rows)
+                    )
                 imported += len(rows)
             report = ImportReport(imported=imported, skipped=skipped, reembedded=reembedded)
             users = {scope.user_id for scope in by_scope}

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from maas import PersonalMemoryBrain, Settings
 from tests.fakes import FakeEmbedder
+
+# How long a machine under load takes to make an example says nothing about the code.
+hypothesis.settings.register_profile("maas", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("maas")
 
 
 class FakeClock:

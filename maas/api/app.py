@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from datetime import timedelta
 from importlib.util import find_spec
 
 from anyio import to_thread
@@ -16,6 +17,8 @@ from maas.api.metrics import Metrics
 from maas.api.middleware import BodyLimit, RequestContext
 from maas.api.openapi import describe, responses
 from maas.api.problems import add_handlers
+from maas.api.purging import Purging
+from maas.api.rate_limits import RateLimits
 from maas.api.reading import BackgroundReading
 from maas.api.reindexing import Reindexing
 from maas.api.tracing import Tracing, build_tracer_provider
@@ -51,6 +54,8 @@ def create_app(
         app.state.brain = serving
         app.state.reindexing = reindexing
         app.state.reading = reading = BackgroundReading()
+        purging = Purging(serving, timedelta(minutes=settings.storage.purge_minutes))
+        purging.start()
         try:
             await run_in_threadpool(reading.resume, serving)
             await run_in_threadpool(app.openapi)  # kept once built, and building takes the loop's time
@@ -59,6 +64,7 @@ def create_app(
             async with mcp_running():
                 yield
         finally:
+            await run_in_threadpool(purging.stop)
             await run_in_threadpool(reading.stop)
             await run_in_threadpool(reindexing.stop)
             if brain is None:
@@ -78,6 +84,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.rate_limits = RateLimits(settings.server.requests_per_minute)
     add_handlers(app)
     for area in (memories, documents, users, embeddings, admin, health):
         app.include_router(area.router)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from maas.api.bodies import parse_body, read_json
 from maas.api.metrics import Metrics
 from maas.api.network import authority_is_loopback, origin_is_loopback
+from maas.api.rate_limits import RateLimits
 from maas.brain import PersonalMemoryBrain
 from maas.errors import AuthenticationError, FieldError, InvalidInputError, PermissionDeniedError
 from maas.records import KeyScope
@@ -37,7 +38,9 @@ class Grant:
     def check_user(self, user_id: str) -> str:
         """``user_id`` itself, or PermissionDeniedError if the key is narrowed to somebody else."""
         if self.user_id is not None and user_id != self.user_id:
-            raise PermissionDeniedError(f"this key is narrowed to the user {self.user_id!r}; use a key of that user")
+            denied = PermissionDeniedError(f"this key is narrowed to the user {self.user_id!r}; use a key of that user")
+            denied.user_id = user_id
+            raise denied
         return user_id
 
     def owner(self, user_id: str | None) -> str | None:
@@ -73,6 +76,7 @@ class Call:
 
         Raises:
             AuthenticationError: no key, or one that is wrong, revoked or expired.
+            RateLimitedError: a key that has made as many requests as it may.
             PermissionDeniedError: a key without ``scope``; or, with authentication off, a request from a web page.
         """
         brain: PersonalMemoryBrain = self.request.app.state.brain
@@ -81,9 +85,11 @@ class Call:
             return Grant(brain.acting_as("default", OPEN_ACTOR))
         key = brain.authenticate(self._key())
         self.request.state.actor = key.id
+        self.request.state.acting = brain.acting_as(key.tenant, key.id)
+        self._count_once(key.id)
         if scope not in key.scopes:
             raise PermissionDeniedError(f"this needs the scope {scope!r}; the key has {', '.join(key.scopes)}")
-        return Grant(brain.acting_as(key.tenant, key.id), key.user_id)
+        return Grant(self.request.state.acting, key.user_id)
 
     def parse(self, model: type[M]) -> M:
         return parse_body(self._body, model)
@@ -117,6 +123,13 @@ class Call:
         if key := headers.get("x-api-key", "").strip():
             return key
         raise AuthenticationError("no API key; send it as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'")
+
+    def _count_once(self, key_id: str) -> None:
+        """A request may ask for its grant several times."""
+        if not getattr(self.request.state, "counted", False):
+            self.request.state.counted = True
+            limits: RateLimits = self.request.app.state.rate_limits
+            limits.count(key_id)
 
     def _refuse_strangers(self) -> None:
         """Without keys, loopback is the only wall; a web page could climb it by a cross-site post or DNS rebinding."""

@@ -18,6 +18,7 @@ from maas.requests import (
     EncodeRequest,
     KeyRequest,
     RecallRequest,
+    RotateRequest,
     StoreRequest,
     UpdateRequest,
 )
@@ -33,6 +34,7 @@ _BODIES = (
     EncodeRequest,
     KeyRequest,
     RecallRequest,
+    RotateRequest,
     StoreRequest,
     UpdateRequest,
 )

@@ -6,15 +6,19 @@ import json
 import math
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from maas.errors import MaasError, MalformedRequestError
+from maas.requests import MAX_ID_LENGTH
 
 MEDIA_TYPE = "application/problem+json"
+_log = structlog.get_logger("maas.api")
 HIDDEN_DETAIL = "The server failed and nothing was written; its log has the cause under this request id."
 
 _HTTP_ERRORS = {
@@ -87,6 +91,21 @@ def internal_error(request_id: str | None) -> Response:
     return problem("internal", "Internal error", 500, HIDDEN_DETAIL, request_id=request_id)
 
 
+def _record_refusal(request: Request, error: MaasError) -> None:
+    """A known key reached for what is not its own, or is not there: the answer does not tell, the audit log does."""
+    acting = getattr(request.state, "acting", None)
+    if acting is None:
+        return
+    route = getattr(request.scope.get("route"), "path_format", "unmatched")
+    ids = {name: str(value)[:MAX_ID_LENGTH] for name, value in request.path_params.items()}
+    # A user's id stands in its own column, where an erasure finds it.
+    user_id = ids.pop("user_id", getattr(error, "user_id", None))
+    try:
+        acting.record_refusal(f"{request.method} {route}", user_id, next(iter(ids.values()), None))
+    except MaasError as failure:
+        _log.warning("refusal not recorded", code=failure.code, detail=failure.detail)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Answer the errors of maas, of routing, and of a caller who hung up."""
 
@@ -94,6 +113,8 @@ def add_handlers(app: FastAPI) -> None:
         assert isinstance(error, MaasError)
         if error.status == 500:
             request.state.failure = error
+        if error.status in (403, 404):
+            await run_in_threadpool(_record_refusal, request, error)
         return error_response(error, request.state.request_id)
 
     async def on_http_error(request: Request, error: Exception) -> Response:

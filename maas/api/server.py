@@ -57,7 +57,7 @@ def check(settings: Settings) -> None:
             "bind 127.0.0.1 or set auth.enabled to true"
         )
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.data_dir):
             pass
     except OSError as error:

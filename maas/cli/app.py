@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maas.cli import bench, demo, documents, evaluate, imports, keys, lifecycle, mcp, memories, serve, setup
+from maas.cli import bench, demo, documents, evaluate, imports, keys, lifecycle, mcp, memories, serve, setup, upkeep
 from maas.cli.output import fail
 from maas.errors import MaasError
 
@@ -53,7 +53,7 @@ def build_app() -> typer.Typer:
     ) -> None:
         pass
 
-    for register in (setup, serve, mcp, demo, memories, documents, keys, lifecycle, imports, evaluate, bench):
+    for register in (setup, serve, mcp, demo, memories, documents, keys, lifecycle, upkeep, imports, evaluate, bench):
         register.register(app)
     return app
 

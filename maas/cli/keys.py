@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,11 +10,15 @@ from maas.cli.connect import open_brain, settings_from
 from maas.cli.options import ConfigOption, DataDirOption, JsonOption, TenantOption, utc_text
 from maas.cli.output import note, print_json, print_line, print_table
 
+if TYPE_CHECKING:
+    from maas.records import NewApiKey
+
 
 def register(app: typer.Typer) -> None:
     keys = typer.Typer(help="API keys of a tenant.", no_args_is_help=True)
     keys.command()(create)
     keys.command("list")(list_keys)
+    keys.command()(rotate)
     keys.command()(revoke)
     app.add_typer(keys, name="keys")
 
@@ -38,11 +42,22 @@ def create(
         fields["scopes"] = scope
     with open_brain(context, settings_from(config, data_dir), tenant) as brain:
         made = brain.create_key(**fields)
-    if as_json:
-        print_json(made)
-        return
-    print_line(made.key)
-    note(f"id {made.id}, tenant {made.tenant}, scopes {', '.join(made.scopes)}; keep it, it is not shown again")
+    _show_new(made, as_json)
+
+
+def rotate(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(help="The old key's id, from `maas keys list`.")],
+    grace_seconds: Annotated[int, typer.Option(min=0, help="How long the old key goes on working.")] = 0,
+    tenant: TenantOption = "default",
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key in the place of an old one. It is shown once and stored nowhere."""
+    with open_brain(context, settings_from(config, data_dir), tenant) as brain:
+        made = brain.rotate_key(key_id, grace_seconds=grace_seconds)
+    _show_new(made, as_json)
 
 
 def list_keys(
@@ -90,3 +105,11 @@ def revoke(
         print_json(revoked)
     else:
         print_line(f"revoked  {revoked.id}  {revoked.name}")
+
+
+def _show_new(made: NewApiKey, as_json: bool) -> None:
+    if as_json:
+        print_json(made)
+        return
+    print_line(made.key)
+    note(f"id {made.id}, tenant {made.tenant}, scopes {', '.join(made.scopes)}; keep it, it is not shown again")

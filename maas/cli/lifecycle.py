@@ -19,6 +19,7 @@ from maas.cli.options import (
     JsonOption,
     TenantOption,
     UserOption,
+    utc_text,
 )
 from maas.cli.output import note, print_json, print_line, print_table
 from maas.cli.progress import progress
@@ -125,7 +126,14 @@ def erase(
     if as_json:
         print_json(receipt)
     else:
-        print_table(["table", "before", "after"], [[t, n, receipt.after.get(t, 0)] for t, n in receipt.before.items()])
+        print_table(
+            ["kept in", "before", "after"], [[t, n, receipt.after.get(t, 0)] for t, n in receipt.before.items()]
+        )
+        print_line(f"receipt {receipt.sha256}")
+    for backup in receipt.backups:
+        note(f"the backup {backup.name} of {utc_text(backup.made_at)} still holds this user; delete or replace it")
+    if not receipt.wiped:
+        note("a reader still holds old pages of the log; `maas purge` overwrites them")
 
 
 def _refuse_failure(status: ReindexStatus) -> None:

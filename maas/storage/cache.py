@@ -60,6 +60,10 @@ class ByteBoundedCache(Generic[E]):
                 _, (_, evicted) = self._entries.popitem(last=False)
                 self._bytes -= evicted
 
+    def items(self) -> list[tuple[Hashable, E]]:
+        with self._lock:
+            return [(key, entry) for key, (entry, _) in self._entries.items()]
+
     def drop(self, matches: Callable[[Hashable], bool]) -> None:
         with self._lock:
             for key in [key for key in self._entries if matches(key)]:

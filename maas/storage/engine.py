@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ READERS_BEYOND_THREADS = 64
 
 
 def make_engines(settings: Settings) -> tuple[Engine, Engine]:
-    """The reading and the writing engine of ``settings.database_url``; the folder is made if it is missing.
+    """The reading and the writing engine of ``settings.database_url``; folder and file are made if they are missing.
 
     Raises:
         ConfigError: not SQLite, or a folder that cannot be written.
@@ -36,10 +37,12 @@ def make_engines(settings: Settings) -> tuple[Engine, Engine]:
         raise ConfigError("storage.url names no file; readers and the writer share one, give sqlite:///path")
     folder = Path(url.database).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (folder / ".writable").open("wb"):
             pass
         (folder / ".writable").unlink(missing_ok=True)
+        # Made here, so that it is private to its owner; its log takes over the mode.
+        os.close(os.open(url.database, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
         raise ConfigError(f"the data folder {folder} cannot be written: {error.strerror}; set data_dir") from None
     reader = _engine(str(url.database), settings, size=settings.server.threads, overflow=READERS_BEYOND_THREADS)
@@ -126,6 +129,8 @@ def storage_errors() -> Iterator[None]:
                 "another process kept the database locked for longer than storage.busy_timeout_ms; try again",
                 retry_after=1,
             ) from error
+        if "malformed" in str(reason) or "not a database" in str(reason):
+            raise StorageError(f"the database is damaged: {reason}; run `maas doctor`") from error
         raise StorageError(f"the database refused: {reason}; nothing was written") from error
 
 

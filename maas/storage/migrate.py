@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 
 from sqlalchemy import Engine, text
@@ -11,6 +13,7 @@ from maas.errors import ConfigError
 from maas.storage.engine import transaction
 from maas.storage.tables import SCHEMA_REVISION
 
+PATIENCE_SECONDS = 600  # for another process that is migrating a large database
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "migrations"
 MIGRATIONS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
@@ -28,6 +31,19 @@ def upgrade(engine: Engine) -> bool:
     Raises:
         ConfigError: the database is newer than this program, or the migrations are not beside the package.
     """
+    with transaction(engine, "BEGIN") as opened:
+        if schema_revision(opened.connection) == SCHEMA_REVISION:
+            return False  # the usual start takes no lock, so nobody who writes is in its way
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return _upgrade_locked(engine)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+
+
+def _upgrade_locked(engine: Engine) -> bool:
     with transaction(engine, "BEGIN IMMEDIATE") as opened, opened.connection.begin():
         current = schema_revision(opened.connection)
         if current == SCHEMA_REVISION:

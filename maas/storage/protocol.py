@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from maas.embedders.protocol import Vectors
 from maas.recall.filters import Filter
 from maas.recall.lexical import Evidence, Layout
-from maas.records import ApiKey, HistoryEntry, Memory, Scope
+from maas.records import ApiKey, AuditEntry, BackupRecord, HistoryEntry, Memory, Scope
 
 Seqs = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -190,6 +190,20 @@ class ReindexRun:
     run: int = field(default=0)
 
 
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which audit entries of a tenant: all that are given must hold. ``before``: numbers below it."""
+
+    limit: int
+    before: int | None = None
+    user_id: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 class ReadTransaction(Protocol):
     """Queries on one snapshot."""
 
@@ -305,6 +319,15 @@ class ReadTransaction(Protocol):
 
     def last_reindex(self) -> ReindexRun | None: ...
 
+    def audit(self, tenant: str, query: AuditQuery) -> list[AuditEntry]:
+        """Newest first; an erased user's entries are still found under their id."""
+
+    def expired(self, scope: Scope, now: datetime) -> list[Memory]:
+        """The user's memories that have expired."""
+
+    def backups(self) -> list[BackupRecord]:
+        """Of the whole database, the oldest first."""
+
 
 class WriteTransaction(ReadTransaction, Protocol):
     """Changes, committed together when the block ends well."""
@@ -335,7 +358,10 @@ class WriteTransaction(ReadTransaction, Protocol):
         """Remove the document, what waits to be read of it, and its passages with vectors, terms and versions."""
 
     def erase(self, scope: Scope) -> tuple[dict[str, int], dict[str, int]]:
-        """Remove everything of the user. Returns rows by table, before and after."""
+        """Remove everything of the user. Returns rows by table, before and after.
+
+        What the audit log says of them stays, under a digest of their id.
+        """
 
     def remember(
         self, tenant: str, key: str, users: Collection[str], remembered: Remembered, at: datetime, prune: datetime
@@ -345,6 +371,8 @@ class WriteTransaction(ReadTransaction, Protocol):
     def add_api_key(self, key: ApiKey, secret_sha256: bytes) -> None: ...
 
     def revoke_api_key(self, tenant: str, key_id: str, at: datetime) -> ApiKey | None: ...
+
+    def expire_api_key(self, tenant: str, key_id: str, at: datetime) -> None: ...
 
     def add_vectors(
         self, scope: Scope, fingerprint: str, rows: Sequence[tuple[Unembedded, NDArray[np.float32]]]
@@ -364,6 +392,16 @@ class WriteTransaction(ReadTransaction, Protocol):
 
     def beat_reindex(self, run: int, state: str, at: datetime, error: str | None = None) -> None: ...
 
+    def add_audit(self, tenant: str, entry: AuditEntry) -> None: ...
+
+    def drop_audit(self, older: datetime) -> int:
+        """Remove the audit entries of all tenants before ``older``; returns how many."""
+
+    def add_backup(self, path: str, sha256: str, made_at: datetime) -> None: ...
+
+    def claim(self, task: str, at: datetime, unless_since: datetime) -> bool:
+        """Note that ``task`` is done at ``at``; False if it was done by anyone after ``unless_since``."""
+
 
 class MemoryStore(Protocol):
     """A database of memories. Safe to share between threads."""
@@ -374,5 +412,8 @@ class MemoryStore(Protocol):
 
     def check_writable(self) -> None:
         """Raise NotReadyError unless a write would be accepted now."""
+
+    def wipe(self) -> bool:
+        """Overwrite on disk what deletions left there. False if a reader still holds some of it."""
 
     def close(self) -> None: ...

@@ -42,6 +42,11 @@ def memory_values(memory: Memory) -> dict[str, Any]:
     return vars(memory)
 
 
+def words_of(number: int, terms: Sequence[str]) -> str:
+    """Terms as the index of words holds them: behind the user's number, so that no two users share one."""
+    return " ".join(f"{number}_{term}" for term in terms)
+
+
 def to_entry(row: Row[Any]) -> HistoryEntry:
     return HistoryEntry.model_validate(row._asdict())
 

@@ -1,19 +1,36 @@
-"""Keys and re-embedding on the SQLite database: the part of a reading transaction that serves administration."""
+"""Keys, re-embedding and the audit log on SQLite: the part of a reading transaction that serves administration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.engine import Connection
 
-from maas.records import ApiKey, Scope
+from maas.ids import erased_id
+from maas.records import ApiKey, AuditEntry, BackupRecord, Memory, Scope
 from maas.storage import statements
 from maas.storage.engine import Transaction
-from maas.storage.protocol import Coverage, ReindexRun, Unembedded
+from maas.storage.protocol import AuditQuery, Coverage, ReindexRun, Unembedded
 from maas.storage.rows import API_KEY_COLUMNS, MEMORY_COLUMNS, to_api_key, to_memory
-from maas.storage.tables import api_keys, memories, reindex_runs, spaces, user_spaces, users, vectors
+from maas.storage.statements import owner
+from maas.storage.tables import (
+    api_keys,
+    audit_log,
+    backups,
+    memories,
+    reindex_runs,
+    spaces,
+    upkeep,
+    user_spaces,
+    users,
+    vectors,
+)
 from maas.storage.where import owned
+
+WIPE = "wipe"
 
 
 class AdminQueries:
@@ -67,3 +84,32 @@ class AdminQueries:
     def last_reindex(self) -> ReindexRun | None:
         row = self._connection.execute(select(reindex_runs).order_by(reindex_runs.c.run.desc()).limit(1)).first()
         return None if row is None else ReindexRun(**row._asdict())
+
+    def audit(self, tenant: str, query: AuditQuery) -> list[AuditEntry]:
+        wanted = select(audit_log).where(audit_log.c.tenant_id == tenant)
+        if query.user_id is not None:
+            ids = (query.user_id, erased_id(tenant, query.user_id))
+            wanted = wanted.where(audit_log.c.user_id.in_(ids))
+        for column in (audit_log.c.actor, audit_log.c.action, audit_log.c.outcome):
+            value = getattr(query, column.name)
+            if value is not None:
+                wanted = wanted.where(column == value)
+        if query.since is not None:
+            wanted = wanted.where(audit_log.c.at >= query.since)
+        if query.until is not None:
+            wanted = wanted.where(audit_log.c.at <= query.until)
+        if query.before is not None:
+            wanted = wanted.where(audit_log.c.number < query.before)
+        rows = self._connection.execute(wanted.order_by(audit_log.c.number.desc()).limit(query.limit))
+        return [AuditEntry.model_validate(row._asdict()) for row in rows]
+
+    def expired(self, scope: Scope, now: datetime) -> list[Memory]:
+        return [to_memory(row) for row in statements.EXPIRED_MEMORIES.each(self._driver, **owner(scope), now=now)]
+
+    def backups(self) -> list[BackupRecord]:
+        rows = self._connection.execute(select(backups.c.path, backups.c.made_at).order_by(backups.c.number))
+        return [BackupRecord(name=Path(row.path).name, made_at=row.made_at) for row in rows]
+
+    def wipe_wanted(self) -> datetime | None:
+        """When words were last deleted that still lie on disk; None if there are none."""
+        return self._connection.execute(select(upkeep.c.at).where(upkeep.c.task == WIPE)).scalar()

@@ -36,7 +36,7 @@ from maas.storage.tables import (
     vectors,
 )
 from maas.storage.turn_table import TurnRow, TurnTable
-from maas.storage.vector_index import VectorIndex
+from maas.storage.vector_index import VectorIndex, unpack
 from maas.storage.where import live, narrowed, owned
 
 _REVISION_BITS = 40
@@ -57,6 +57,10 @@ class Caches:
         for cache in (self.vectors, self.narrowings):
             cache.drop(lambda key: isinstance(key, tuple) and key[0] == number)
         self.turns.drop(lambda key: key == number)
+
+    def cached_vectors(self, number: int) -> int:
+        """How many vectors of the user lie in memory."""
+        return sum(len(index) for key, index in self.vectors.items() if isinstance(key, tuple) and key[0] == number)
 
     def clear(self) -> None:
         self.vectors.clear()
@@ -267,7 +271,7 @@ class SqliteReader(AdminQueries, TimeQueries, DocumentQueries):
         query = query.where(
             vectors.c.tenant_id == scope.tenant, vectors.c.user_id == scope.user_id, vectors.c.seq == seq
         )
-        return {row.fingerprint: np.frombuffer(row.vector, "<f2") for row in self._connection.execute(query)}
+        return {row.fingerprint: unpack(row.vector) for row in self._connection.execute(query)}
 
     def _vector_index(self, scope: Scope, fingerprint: str) -> VectorIndex | None:
         user, space = self._user(scope), self._space(fingerprint)

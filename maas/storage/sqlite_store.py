@@ -19,6 +19,8 @@ from maas.storage.sqlite_writer import SqliteWriter
 _TURNS_SHARE = 0.1
 _NARROWINGS_SHARE = 0.02
 _CHECKPOINT_PATIENCE_MS = 250
+_CHECKPOINT_TRIES = 4
+_MERGED_PAGES = 500
 
 
 class SqliteStore:
@@ -61,8 +63,6 @@ class SqliteStore:
             # Only after the commit: a reader that saw the user's rows until then may use its cache until then.
             for number in writer.erased:
                 self.caches.forget(number)
-            if writer.erased:
-                self._truncate_log()
 
     def check_writable(self) -> None:
         try:
@@ -81,15 +81,34 @@ class SqliteStore:
         if self._closed:
             raise StorageError("the store is closed; open a new PersonalMemoryBrain")
 
-    def _truncate_log(self) -> None:
-        """Erased text must not stay behind in the write-ahead log; a busy reader puts this off, and that is fine."""
-        connection = self._writer.raw_connection()
-        try:
-            cursor = connection.cursor()
-            (patience,) = cursor.execute("PRAGMA busy_timeout").fetchone()
-            cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_PATIENCE_MS}")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            cursor.execute(f"PRAGMA busy_timeout={patience}")
-            cursor.close()
-        finally:
-            connection.close()
+    def wipe(self) -> bool:
+        with self.read() as reader:
+            wanted = reader.wipe_wanted()
+        if wanted is None:
+            return True
+        pages = -_MERGED_PAGES
+        merging = True
+        while merging:  # a transaction a step: others write in between
+            with self.write() as writer:
+                merging = writer.merge_words(pages)
+            pages = _MERGED_PAGES
+        emptied = any(self._empty_log() for _ in range(_CHECKPOINT_TRIES))
+        if emptied:
+            with self.write() as writer:
+                writer.wiped(wanted)
+        return emptied
+
+    def _empty_log(self) -> bool:
+        """Move the write-ahead log into the database. A reader of an older snapshot keeps it from being emptied."""
+        with self._write_lock, storage_errors():
+            connection = self._writer.raw_connection()
+            try:
+                cursor = connection.cursor()
+                (patience,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+                cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_PATIENCE_MS}")
+                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                cursor.execute(f"PRAGMA busy_timeout={patience}")
+                cursor.close()
+            finally:
+                connection.close()
+        return not busy

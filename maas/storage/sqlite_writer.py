@@ -16,9 +16,10 @@ from maas.records import ApiKey, HistoryEntry, Scope
 from maas.storage import statements
 from maas.storage.engine import Transaction
 from maas.storage.protocol import NewMemory, Remembered, Replacement, Unembedded
-from maas.storage.rows import API_KEY_COLUMNS, UserRow, memory_values, to_api_key
+from maas.storage.rows import API_KEY_COLUMNS, UserRow, memory_values, to_api_key, words_of
 from maas.storage.sqlite_documents import DocumentChanges
-from maas.storage.sqlite_reader import Caches, SqliteReader
+from maas.storage.sqlite_reader import Caches
+from maas.storage.sqlite_upkeep import UpkeepChanges
 from maas.storage.statements import owner
 from maas.storage.tables import (
     api_keys,
@@ -57,7 +58,7 @@ _OF_A_USER = (
 )
 
 
-class SqliteWriter(SqliteReader, DocumentChanges):
+class SqliteWriter(UpkeepChanges, DocumentChanges):
     """Implements WriteTransaction; see maas/storage/protocol.py for what each method promises."""
 
     _writes = True
@@ -94,7 +95,7 @@ class SqliteWriter(SqliteReader, DocumentChanges):
             ),
         )
         self._add_vectors(scope, space, [(seq, row.vector) for seq, row in numbered])
-        terms = ({"seq": seq, "terms": _prefixed(user.number, row.terms)} for seq, row in numbered)
+        terms = ({"seq": seq, "terms": words_of(user.number, row.terms)} for seq, row in numbered)
         statements.ADD_TERMS.run_many(self._driver, terms)
         self._add_versions(scope, [entry for row in rows for entry in row.history])
         return [seq for seq, _ in numbered]
@@ -107,7 +108,7 @@ class SqliteWriter(SqliteReader, DocumentChanges):
         if row.terms is not None:
             values["term_count"] = len(row.terms)
             statements.DROP_TERMS.run(self._driver, seq=seq)
-            statements.ADD_TERMS.run(self._driver, seq=seq, terms=_prefixed(user.number, row.terms))
+            statements.ADD_TERMS.run(self._driver, seq=seq, terms=words_of(user.number, row.terms))
         self._connection.execute(update(memories).where(mine).values(values))
         if row.vector is not None:
             statements.DROP_VECTORS.run(self._driver, **owner(scope), seq=seq)
@@ -125,16 +126,12 @@ class SqliteWriter(SqliteReader, DocumentChanges):
         if seq is None:
             return False
         user = self._touch_user(scope, reset=True)
-        statements.DROP_VECTORS.run(self._driver, **owner(scope), seq=seq)
+        own = owner(scope)
+        statements.DROP_VECTORS.run(self._driver, **own, seq=seq)
         statements.DROP_TERMS.run(self._driver, seq=seq)
-        self._connection.execute(delete(memories).where(mine))
-        self._connection.execute(
-            delete(memory_versions).where(*_of(memory_versions, scope), memory_versions.c.memory_id == memory_id)
-        )
-        revived = {"superseded_by": None, "superseded_at": None, "revision": user.revision}
-        self._connection.execute(
-            update(memories).where(owned(scope), memories.c.superseded_by == memory_id).values(revived)
-        )
+        statements.DROP_MEMORY.run(self._driver, **own, id=memory_id)
+        statements.DROP_VERSIONS.run(self._driver, **own, id=memory_id)
+        statements.REVIVE.run(self._driver, **own, id=memory_id, revision=user.revision)
         return True
 
     def delete_document(self, scope: Scope, document_id: str) -> None:
@@ -158,7 +155,7 @@ class SqliteWriter(SqliteReader, DocumentChanges):
             doomed = select(memories.c.seq).where(owned(scope))
             seqs = self._connection.execute(doomed).scalars().all()
             statements.DROP_TERMS.run_many(self._driver, ({"seq": seq} for seq in seqs))
-            statements.MERGE_TERMS.run(self._driver)
+            self._caches.forget(user.number)
             self.erased.append(user.number)
         used = select(idempotency_users.c.key).where(*_of(idempotency_users, scope))
         self._connection.execute(
@@ -168,6 +165,7 @@ class SqliteWriter(SqliteReader, DocumentChanges):
         )
         for table in reversed(_OF_A_USER):
             self._connection.execute(delete(table).where(*_of(table, scope)))
+        self._hide_erased(scope)
         return before, self._count(scope, user)
 
     def remember(
@@ -304,12 +302,10 @@ class SqliteWriter(SqliteReader, DocumentChanges):
         }
         number = None if user is None else user.number
         counts["memory_terms"] = self._connection.execute(_COUNT_TERMS, {"number": str(number)}).scalar_one()
+        counts["audit_log"] = self._audited(scope)
+        counts["vector_cache"] = 0 if number is None else self._caches.cached_vectors(number)
         return counts
 
 
 def _of(table: Table, scope: Scope) -> tuple[Any, Any]:
     return table.c.tenant_id == scope.tenant, table.c.user_id == scope.user_id
-
-
-def _prefixed(number: int, terms: Sequence[str]) -> str:
-    return " ".join(f"{number}_{term}" for term in terms)

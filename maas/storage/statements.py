@@ -14,6 +14,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    null,
     select,
     text,
     type_coerce,
@@ -24,7 +25,17 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from maas.records import Scope
 from maas.storage.prepared import Prepared
 from maas.storage.rows import API_KEY_COLUMNS, MEMORY_COLUMNS
-from maas.storage.tables import api_keys, memories, memory_versions, spaces, user_spaces, user_tags, users, vectors
+from maas.storage.tables import (
+    api_keys,
+    audit_log,
+    memories,
+    memory_versions,
+    spaces,
+    user_spaces,
+    user_tags,
+    users,
+    vectors,
+)
 
 _TENANT: BindParameter[str] = bindparam("tenant")
 _USER: BindParameter[str] = bindparam("user")
@@ -196,7 +207,31 @@ ADD_TERMS = Prepared(text("INSERT INTO memory_terms (rowid, terms) VALUES (:seq,
 DROP_TERMS = Prepared(text("DELETE FROM memory_terms WHERE rowid = :seq"))
 
 # FTS5 only marks what is deleted; merging all into one segment leaves it out, and frees the pages to be zeroed.
-MERGE_TERMS = Prepared(text("INSERT INTO memory_terms (memory_terms) VALUES ('optimize')"))
+# Negative pages begin such a merge, positive ones go on with it; done once hardly a row changes.
+MERGE_TERMS = Prepared(text("INSERT INTO memory_terms (memory_terms, rank) VALUES ('merge', :pages)"))
+
+# The row number is the log's own to give.
+ADD_AUDIT = Prepared(insert(audit_log).values({c: bindparam(c.name) for c in audit_log.c if not c.primary_key}))
+
+DROP_VERSIONS = Prepared(
+    delete(memory_versions).where(
+        memory_versions.c.tenant_id == _TENANT,
+        memory_versions.c.user_id == _USER,
+        memory_versions.c.memory_id == bindparam("id"),
+    )
+)
+
+DROP_MEMORY = Prepared(delete(memories).where(*_OWNED, memories.c.id == bindparam("id")))
+
+REVIVE = Prepared(
+    update(memories)
+    .where(*_OWNED, memories.c.superseded_by == bindparam("id"))
+    .values(superseded_by=null(), superseded_at=null(), revision=bindparam("revision"))
+)
+
+EXPIRED_MEMORIES = Prepared(
+    _hinted(MEMORY_COLUMNS, "INDEXED BY memories_expiring").where(memories.c.expires_at <= _NOW)
+)
 
 DROP_FROM_SPACE = Prepared(delete(vectors).where(*_OWN_VECTORS, vectors.c.seq == bindparam("row")))
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, Table, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -228,4 +228,34 @@ reindex_runs = Table(
     Column("beat_at", UtcMicroseconds, nullable=False),
     Column("finished_at", UtcMicroseconds),
     Column("error", Text),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("user_id", Text),
+    Column("at", UtcMicroseconds, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("subject", Text),
+    Column("count", Integer, nullable=False),
+)
+
+backups = Table(
+    "backups",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("made_at", UtcMicroseconds, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+
+upkeep = Table(
+    "upkeep",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("at", UtcMicroseconds, nullable=False),
 )

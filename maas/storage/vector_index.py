@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas.embedders.protocol import Vectors
+from maas.errors import StorageError
 from maas.storage.protocol import Hits, Scores, Seqs
 
 _CHUNK = 10_000
 _FIXED_BYTES = 1_000
+_NORM_TOLERANCE = 0.1
 # From here on unpacking the rows once and multiplying matrices is faster than FAISS's pass for each query.
 _MANY_QUERIES = 8
 
@@ -156,9 +158,27 @@ class VectorIndex:
         known = seqs[seqs <= self._newest]
         if len(known):  # else these are new, and nothing needs to be looked for
             self._index.remove_ids(known)
+        if any(len(blob) != 2 * self.dim for blob in blobs):
+            raise damaged()
         codes = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(blobs), 2 * self.dim)
+        # A damaged vector would give a wrong score, and nobody would see it.
+        with np.errstate(all="ignore"):
+            norms = np.linalg.norm(self._unpacked(codes), axis=1)
+            if not (np.abs(norms - 1) < _NORM_TOLERANCE).all():
+                raise damaged()
         self._index.add_sa_codes(codes, seqs)
         self._newest = max(self._newest, int(seqs.max()))
+
+
+def unpack(blob: bytes) -> NDArray[np.float16]:
+    """The twin of :func:`pack`. Raises StorageError for a blob that holds no whole numbers."""
+    if len(blob) % 2:
+        raise damaged()
+    return np.frombuffer(blob, "<f2")
+
+
+def damaged() -> StorageError:
+    return StorageError("a stored vector is damaged; `maas doctor` finds it, and with --repair embeds it again")
 
 
 def _parameters(selector: Any) -> Any:

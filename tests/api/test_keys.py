@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx2
@@ -20,6 +21,10 @@ ROUTES = [
     ("PATCH", "/v1/memories/x", "write"),
     ("DELETE", "/v1/memories/x", "write"),
     ("GET", "/v1/memories/x/history", "read"),
+    ("POST", "/v1/documents", "write"),
+    ("GET", "/v1/documents", "read"),
+    ("GET", "/v1/documents/x", "read"),
+    ("DELETE", "/v1/documents/x", "write"),
     ("DELETE", "/v1/users/x", "write"),
     ("GET", "/v1/users/x/export", "read"),
     ("POST", "/v1/import", "write"),
@@ -29,8 +34,10 @@ ROUTES = [
     ("POST", "/v1/keys", "admin"),
     ("GET", "/v1/keys", "admin"),
     ("DELETE", "/v1/keys/x", "admin"),
+    ("POST", "/v1/keys/x/rotate", "admin"),
     ("POST", "/v1/admin/reindex", "admin"),
     ("GET", "/v1/admin/reindex", "admin"),
+    ("GET", "/v1/admin/audit", "admin"),
 ]
 
 
@@ -48,11 +55,7 @@ def test_every_route_needs_a_key_with_its_scope(live: Live, method: str, path: s
 def test_the_table_of_routes_is_whole(live: Live, http: httpx2.Client) -> None:
     described = http.get("/openapi.json").json()["paths"]
     asked = {(method, path.replace("/x", "/{}")) for method, path, _ in ROUTES}
-    operations = {
-        (method.upper(), path.replace("{memory_id}", "{}").replace("{user_id}", "{}").replace("{key_id}", "{}"))
-        for path, item in described.items()
-        for method in item
-    }
+    operations = {(method.upper(), re.sub(r"{\w+}", "{}", path)) for path, item in described.items() for method in item}
     assert {operation for operation in operations if operation[1].startswith(("/v1", "/encode"))} == asked
 
 
@@ -144,3 +147,56 @@ def test_no_page_of_another_origin_is_welcomed(http: httpx2.Client) -> None:
     for method in ("OPTIONS", "GET", "POST"):
         response = http.request(method, "/v1/memories", headers={"Origin": "https://evil.example"})
         assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+def test_a_key_is_rotated(live: Live, http: httpx2.Client, user: str) -> None:
+    old = http.post("/v1/keys", json={"name": "phone", "scopes": ["read"], "user_id": user}).json()
+    answer = http.post(f"/v1/keys/{old['id']}/rotate", json={}, headers={"Idempotency-Key": f"rotate-{user}"})
+    assert answer.status_code == 201
+    new = answer.json()
+    assert {name: new[name] for name in ("name", "scopes", "user_id")} == {
+        name: old[name] for name in ("name", "scopes", "user_id")
+    }
+    query = {"user_id": user}
+    with live.http(old["key"]) as before, live.http(new["key"]) as after:
+        problem_of(before.get("/v1/memories", params=query), 401, "unauthenticated")
+        assert after.get("/v1/memories", params=query).status_code == 200
+        problem_of(after.post(f"/v1/keys/{new['id']}/rotate", json={}), 403, "forbidden")
+    again = http.post(f"/v1/keys/{old['id']}/rotate", json={}, headers={"Idempotency-Key": f"rotate-{user}"})
+    assert new["id"] in problem_of(again, 409, "conflict")["detail"]
+    problem_of(http.post(f"/v1/keys/{old['id']}/rotate", json={}), 404)
+    with live.http(live.key("elsewhere", scopes=["admin"])) as other:
+        problem_of(other.post(f"/v1/keys/{new['id']}/rotate", json={}), 404)
+
+
+def test_an_old_key_may_go_on_for_a_while(live: Live, http: httpx2.Client) -> None:
+    old = http.post("/v1/keys", json={"scopes": ["read"]}).json()
+    new = http.post(f"/v1/keys/{old['id']}/rotate", json={"grace_seconds": 3600}).json()
+    for key in (old, new):
+        with live.http(key["key"]) as either:
+            assert either.get("/v1/memories", params={"user_id": "a"}).status_code == 200
+    kept = {key["id"]: key for key in http.get("/v1/keys").json()["results"]}
+    assert kept[old["id"]]["expires_at"] is not None
+    assert kept[new["id"]]["expires_at"] is None
+    problem_of(http.post(f"/v1/keys/{new['id']}/rotate", json={"grace_seconds": -1}), 422)
+
+
+def test_a_revoked_key_is_refused_by_every_process_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as one, serving(tmp_path) as two, one.http() as admin:
+        made = admin.post("/v1/keys", json={"scopes": ["read"]}).json()
+        with two.http(made["key"]) as elsewhere:
+            assert elsewhere.get("/v1/memories", params={"user_id": "a"}).status_code == 200
+            admin.delete(f"/v1/keys/{made['id']}")
+            problem_of(elsewhere.get("/v1/memories", params={"user_id": "a"}), 401, "unauthenticated")
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:
+    with serving(tmp_path, server={"requests_per_minute": 5}) as live, live.http() as http:
+        for _ in range(5):
+            assert http.get("/v1/memories", params={"user_id": "a"}).status_code == 200
+        refused = http.get("/v1/memories", params={"user_id": "a"})
+        problem_of(refused, 429, "rate_limited")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert http.get("/readyz").status_code == 200
+        with live.http(live.key()) as other:
+            assert other.get("/v1/memories", params={"user_id": "a"}).status_code == 200, "each key has its own window"
