@@ -66,7 +66,7 @@ def test_store_names_the_field(http: httpx2.Client, user: str, field: str, value
         ("min_score", 2, "min_score"),
         ("filters", [], "filters"),
         ("include_superseded", "yes", "include_superseded"),
-        ("as_of", "2024-01-01T00:00:00Z", "as_of"),
+        ("as_of", "2024-02-30", "as_of"),
     ],
 )
 def test_recall_names_the_field(http: httpx2.Client, user: str, field: str, value: object, named: str) -> None:
