@@ -166,6 +166,27 @@ def test_repetitions_and_turns_without_speaker_or_time(make: Make) -> None:
     assert len(brain.recall("giraffe", user_id="u").results) == 5
 
 
+class Skimming(ContextualFakeEmbedder):
+    """Reads how a text begins, so that a test of what is stored does not wait for the fake."""
+
+    def _vector(self, text: str) -> NDArray[np.float64]:
+        return super()._vector(text[:2000])
+
+
+def test_a_turn_like_a_book_and_a_question_like_a_chapter(make: Make) -> None:
+    brain = make(Skimming())
+    book = " ".join(f"le{i % 500}" for i in range(140_000))
+    brain.store_messages(
+        talk(["Read this.", book, "What a long story about the giraffe!"]), user_id="u", session_id="s"
+    )
+    assert [vector is None for vector in contexts(brain).values()] == [True] * 3, "nobody shares a window with a book"
+    chapter = " ".join(f"le{i % 500}" for i in range(7_000))
+    for mode in ("hybrid", "dense", "lexical"):
+        assert brain.recall(chapter, user_id="u", mode=mode).results[0].text == book
+        assert brain.recall("what about the and of it", user_id="u", mode=mode).results, "stop words are all there is"
+    assert brain.recall("of", user_id="u", mode="lexical").results == []
+
+
 def test_export_and_import_keep_them_and_read_nothing_again(make: Make) -> None:
     first, embedder = make(), ContextualFakeEmbedder()
     first.store_messages(talk(TALK), user_id="u", session_id="s")
