@@ -122,7 +122,7 @@ def test_answers_are_not_cached(http: httpx2.Client) -> None:
 
 def test_unknown_routes_and_methods_are_problems(http: httpx2.Client) -> None:
     problem_of(http.get("/"), 404, "not_found")
-    problem_of(http.get("/v1/documents"), 404, "not_found")
+    problem_of(http.get("/v1/nothing"), 404, "not_found")
     refused = http.put("/v1/memories")
     problem_of(refused, 405, "method_not_allowed")
     assert refused.headers["allow"]
