@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -233,6 +234,15 @@ class DeltaNet6Layer(nn.Module):
             TypeError, ValueError: no string, or passage_tokens out of range.
         """
         return encode_long(self, text, passage_tokens)
+
+    def encode_in_context(self, units: Sequence[str], window: int | None = 224) -> NDArray[np.float32]:
+        """Unit vectors (n, D) of units that follow each other, each read with those around it.
+
+        See :func:`lam_backend.in_context.encode_in_context`.
+        """
+        from lam_backend.in_context import encode_in_context  # it knows this class
+
+        return encode_in_context(self, units, window)
 
     def padded(self, batch: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Ids (B, T) padded on the right, and the mask (B, T) of real tokens."""

@@ -78,7 +78,7 @@ def question(turn: str, speaker: str, synonyms: Mapping[str, Sequence[str]], rng
 
 def _other_words(word: str, synonyms: Mapping[str, Sequence[str]], rng: np.random.Generator) -> str:
     others = synonyms.get(word.lower(), ())
-    return others[rng.integers(len(others))] if others and rng.random() < 0.3 else word
+    return others[int(rng.integers(len(others)))] if others and rng.random() < 0.3 else word
 
 
 def load_synonyms(data: Path) -> dict[str, list[str]]:

@@ -108,7 +108,8 @@ class TwoSides:
     def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator) -> Outcome:
         texts = [self.pairs[row][side] for side in (0, 1) for row in rows]
         vectors, anchor, tokens = embedded(model, start, texts)
-        return Outcome(info_nce(*vectors.chunk(2), temperature=TEMPERATURE), anchor, tokens)
+        left, right = vectors.chunk(2)
+        return Outcome(info_nce(left, right, TEMPERATURE), anchor, tokens)
 
 
 @dataclass(frozen=True, slots=True)

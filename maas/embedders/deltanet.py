@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from maas.embedders.lam_family import LamFamilyEmbedder, lam_backend_class
@@ -34,6 +33,4 @@ def build(settings: Settings) -> LamFamilyEmbedder:
             f"DeltaNet6Layer cannot be loaded ({error}); set embedder.deltanet_checkpoint to a trained checkpoint, "
             "or choose embedder.backend: sentence-transformers"
         ) from error
-    from lam_backend.in_context import encode_in_context
-
-    return LamFamilyEmbedder(model, partial(encode_in_context, model))
+    return LamFamilyEmbedder(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,19 +19,17 @@ class LamFamilyEmbedder:
     """Adapts an encoder of ``lam_backend``.
 
     Args:
-        encoder: has ``name``, ``dim``, ``fingerprint`` and ``encode(list of n texts) -> (n, dim)`` unit vectors.
-        in_context: reads units that follow each other, ``(units, window) -> (n, dim)``; by default the encoder's own
-            ``encode_in_context``.
+        encoder: has ``name``, ``dim``, ``fingerprint``, ``encode(list of n texts) -> (n, dim)`` unit vectors, and
+            ``encode_in_context(units, window) -> (n, dim)``.
     """
 
-    def __init__(self, encoder: Any, in_context: Callable[[list[str], int | None], Vectors] | None = None) -> None:
+    def __init__(self, encoder: Any) -> None:
         missing = [part for part in ("name", "dim", "fingerprint", "encode") if not hasattr(encoder, part)]
         if missing:
             raise EmbedderUnavailableError(
                 f"{type(encoder).__name__} has no {', '.join(missing)}; install a lam_backend that matches this maas"
             )
         self._encoder: Any = encoder
-        self._in_context = in_context
         self._lock = threading.Lock()
         self._name = str(encoder.name)
         self._dim = int(encoder.dim)
@@ -64,7 +62,7 @@ class LamFamilyEmbedder:
         ``None`` reads all of them in one stream. Raises ValueError if the window is out of the encoder's range.
         """
         with self._open() as encoder:
-            vectors = (self._in_context or encoder.encode_in_context)(list(units), window)
+            vectors = encoder.encode_in_context(list(units), window)
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
     def passage_reader(self, state: bytes | None = None) -> PassageReader:
@@ -80,7 +78,7 @@ class LamFamilyEmbedder:
 
     def close(self) -> None:
         with self._lock:
-            encoder, self._encoder, self._in_context = self._encoder, None, None
+            encoder, self._encoder = self._encoder, None
         if encoder is not None and hasattr(encoder, "close"):
             encoder.close()
 

@@ -69,16 +69,15 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         lam_backend_class("LAMEncoder")
 
 
-def test_turns_in_context_come_from_the_encoder_or_from_what_is_given() -> None:
+def test_turns_in_context_come_from_the_encoder() -> None:
     class Reader(Encoder):
         def encode_in_context(self, units: list[str], window: int | None = 224) -> Any:
             return FakeEmbedder().encode([f"{unit} {window}" for unit in units])
 
-    own, given = LamFamilyEmbedder(Reader()), LamFamilyEmbedder(Encoder(), Reader().encode_in_context)
+    embedder = LamFamilyEmbedder(Reader())
     expected = FakeEmbedder().encode(["one 224", "two 224"])
-    for embedder in (own, given):
-        np.testing.assert_allclose(embedder.encode_in_context(["one", "two"]), expected, atol=1e-7)
-        np.testing.assert_allclose(embedder.encode_in_context(["one"], None), FakeEmbedder().encode(["one None"]))
-        embedder.close()
-        with pytest.raises(NotReadyError, match="is closed"):
-            embedder.encode_in_context(["too late"])
+    np.testing.assert_allclose(embedder.encode_in_context(["one", "two"]), expected, atol=1e-7)
+    np.testing.assert_allclose(embedder.encode_in_context(["one"], None), FakeEmbedder().encode(["one None"]))
+    embedder.close()
+    with pytest.raises(NotReadyError, match="is closed"):
+        embedder.encode_in_context(["too late"])

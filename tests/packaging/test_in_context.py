@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ UNITS = ["the cat", "", "sat on", "the mat and then", "ran home"]
 
 @pytest.fixture(params=["torch", "packaged"])
 def in_context(request: pytest.FixtureRequest, model: DeltaNet6Layer, encoder: Any) -> InContext:
-    return partial(encode_in_context, model) if request.param == "torch" else encoder.encode_in_context
+    return model.encode_in_context if request.param == "torch" else encoder.encode_in_context
 
 
 @pytest.mark.parametrize("window", [3, 16, 32, None])
