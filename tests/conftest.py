@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from maas import PersonalMemoryBrain, Settings
 from tests.fakes import FakeEmbedder
@@ -28,6 +30,16 @@ class FakeClock:
 
     def advance(self, **duration: float) -> None:
         self.now += timedelta(**duration)
+
+
+@pytest.fixture(autouse=True)
+def logging_put_back() -> Iterator[None]:
+    """Commands configure the process's logging; other tests must not notice."""
+    root = logging.getLogger()
+    handlers, level, configured = list(root.handlers), root.level, structlog.get_config()
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.configure(**configured)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def configure_logs(settings: LogSettings) -> None:
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a cached logger would outlive a later configuration
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

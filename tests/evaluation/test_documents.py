@@ -12,7 +12,7 @@ from maas.errors import InvalidInputError
 from maas.evaluation.long_texts import BOOK_QUESTIONS, TextQuestion, read_books, read_meetings
 from maas.evaluation.text_runner import first_rank
 from maas.records import SearchHit
-from tests.cli.conftest import Run, logging_put_back, run  # noqa: F401 - fixtures
+from tests.cli.conftest import Run, run  # noqa: F401 - fixtures
 
 BOOK = "\n\n".join(f"Chapter {n}. Captain {n} hid the pearl under rock {n}. " + "Waves. " * 60 for n in range(30))
 

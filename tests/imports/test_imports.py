@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run, logging_put_back, run
+from tests.cli.conftest import Run, run
 from tests.imports import files
 
-__all__ = ["logging_put_back", "run"]
+__all__ = ["run"]
 
 
 def imported(run: Run, source: str, path: Path, *more: str) -> dict[str, Any]:
