@@ -25,12 +25,20 @@ DocsOption = Annotated[
     typer.Option(exists=True, dir_okay=False, help="Take texts from this JSONL (field text) instead of making them."),
 ]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.md and NAME.png.")]
+MUST_BE_ZERO = (
+    "lost",
+    "twice",
+    "not_asked_for",
+    "not_recalled",
+    "unexpected_errors",
+    "unhealthy_after_a_kill",
+)
 QuickOption = Annotated[bool, typer.Option("--quick", help="A tiny run, to see that it works; figures mean nothing.")]
 
 
 def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
-    for command in (store, recall, concurrency, scale, peers):
+    for command in (store, recall, concurrency, scale, peers, faults):
         bench.command()(command)
     bench.command("all")(everything)
     app.add_typer(bench, name="bench")
@@ -116,6 +124,32 @@ def peers(
         sizes = RaceSizes.quick() if quick else RaceSizes()
         report |= bench_peers(environment.absolute(), sizes, docs, note, on_progress)
     _show("peers", report, out, as_json)
+
+
+def faults(
+    quick: Annotated[bool, typer.Option("--quick", help="10 kills, in seconds.")] = False,
+    kills: Annotated[int | None, typer.Option(min=1, help="How often to kill; default 200.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides when each kill comes.")] = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Kill two servers on one folder with SIGKILL at random moments while clients write; exit 1 if anything is lost."""
+    from maas.bench.faults import FaultSizes, bench_faults
+
+    settings = settings_from(config, None)
+    quiet_logs(settings)
+    wanted = (FaultSizes.quick() if quick else FaultSizes()).model_copy(
+        update={"seed": seed, **({"kills": kills} if kills else {})}
+    )
+    with tempfile.TemporaryDirectory(prefix="maas-bench-") as folder, progress() as on_progress:
+        report = bench_faults(settings, Path(folder), wanted, on_progress)
+    found = report["faults"]
+    if as_json:
+        print_json(report)
+    else:
+        print_table(["", ""], [[name.replace("_", " "), value] for name, value in found.items()])
+    if not found["acknowledged"] or any(found[name] for name in MUST_BE_ZERO):
+        raise typer.Exit(1)
 
 
 def _run(
