@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from maas.embedders.protocol import ContextualEmbedder, Embedder
+from maas.embedders.protocol import Embedder, contextual
 from maas.items import indexed_text
 from maas.records import Memory, Scope
 from maas.storage.protocol import MemoryStore, ReadTransaction, SessionTurn, WriteTransaction
@@ -24,7 +24,7 @@ _ROUND = 16
 
 def context_space(embedder: Embedder) -> str | None:
     """The fingerprint of an embedder's vectors in context; None if it reads every text alone."""
-    return f"{embedder.fingerprint}+context" if isinstance(embedder, ContextualEmbedder) else None
+    return None if contextual(embedder) is None else f"{embedder.fingerprint}+context"
 
 
 def packed(turns: Sequence[SessionTurn]) -> Iterator[tuple[SessionTurn, ...]]:
@@ -50,7 +50,7 @@ class Contexts:
 
     def __init__(self, store: MemoryStore, embedder: Embedder) -> None:
         self._store = store
-        self._embedder = embedder
+        self._reader = contextual(embedder)
         self.space = context_space(embedder)
 
     def settle(self, scope: Scope, session_id: str) -> None:
@@ -58,7 +58,7 @@ class Contexts:
 
         Whoever changes the session meanwhile makes another window of it, which is read in the next round.
         """
-        if self.space is None or not isinstance(self._embedder, ContextualEmbedder):
+        if self.space is None or self._reader is None:
             return
         while True:
             with self._store.read() as transaction:
@@ -69,7 +69,7 @@ class Contexts:
             vectors = []
             for window in windows:
                 units = [indexed_text(rows[turn.seq].text, rows[turn.seq].name) for turn in window]
-                vectors.append(self._embedder.encode_in_context(units, WINDOW_TOKENS))
+                vectors.append(self._reader.encode_in_context(units, WINDOW_TOKENS))
             with self._store.write() as transaction:
                 current = set(self._unread(transaction, scope, session_id))
                 read = [

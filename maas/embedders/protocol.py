@@ -46,3 +46,11 @@ class ContextualEmbedder(Embedder, Protocol):
 
         Units are packed whole, in order, into passes of at most ``window`` tokens; None: all in one stream.
         """
+
+
+def contextual(embedder: Embedder) -> ContextualEmbedder | None:
+    """The embedder, or the one it stands for (``inner``), if that can read texts in one pass; else None."""
+    if isinstance(embedder, ContextualEmbedder):
+        return embedder
+    inner = getattr(embedder, "inner", None)
+    return None if inner is None else contextual(inner)

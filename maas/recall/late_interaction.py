@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from maas.embedders.protocol import ContextualEmbedder, Embedder
+from maas.embedders.protocol import ContextualEmbedder, Embedder, contextual
 from maas.errors import FieldError, InvalidInputError
 from maas.recall.analysis import query_terms
 
@@ -53,7 +53,8 @@ class LateInteraction:
 
 def late_interaction(embedder: Embedder, question: str) -> LateInteraction:
     """Raises InvalidInputError for an embedder that reads whole texts only."""
-    if not isinstance(embedder, ContextualEmbedder):
+    reader = contextual(embedder)
+    if reader is None:
         message = f"needs an encoder that reads words in context, and {embedder.name} does not; leave it out"
         raise InvalidInputError(f"rerank: {message}", errors=[FieldError("rerank", message)])
-    return LateInteraction(embedder, question)
+    return LateInteraction(reader, question)

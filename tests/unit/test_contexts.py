@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from maas import PersonalMemoryBrain, Settings
+from maas.cli.connect import LazyEmbedder
 from maas.contexts import WINDOW_TERMS, context_space, packed
 from maas.errors import InvalidInputError
 from maas.storage.protocol import SessionTurn
@@ -242,3 +243,17 @@ def test_windows_hold_whole_turns_up_to_their_size() -> None:
     turns = [SessionTurn(i, str(i), 1, length, embedded=False) for i, length in enumerate(lengths)]
     assert [[turn.seq for turn in window] for window in packed(turns)] == [[0, 1], [2], [3], [4], [5]]
     assert list(packed([])) == []
+
+
+def test_an_embedder_that_is_loaded_late_reads_in_context_like_the_one_it_stands_for(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the command line stores and deletes has vectors in context like what a server does."""
+    inner = ContextualFakeEmbedder()
+    monkeypatch.setattr("maas.embedders.factory.build_embedder", lambda _settings: inner)
+    late = LazyEmbedder(Settings(data_dir=tmp_path))
+    assert context_space(late) == context_space(inner)
+    with PersonalMemoryBrain(Settings(data_dir=tmp_path / "late"), embedder=late) as brain:
+        brain.store_messages(talk(TALK[:3]), user_id="u", session_id="s")
+    assert inner.passes
+    assert context_space(FakeEmbedder()) is None
