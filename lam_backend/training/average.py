@@ -6,7 +6,6 @@ any of them (Wortsman et al., Model soups, 2022).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 from lam_backend.base import load_base
 from lam_backend.checkpoint import WEIGHTS_FILE, load_checkpoint, save_checkpoint
+from lam_backend.packaging.archive import sha256
 
 CONFIG_FILE = "config.json"
 
@@ -35,12 +35,8 @@ def average(checkpoints: Sequence[Path], out: Path, name: str, base: Path | None
             raise ValueError(f"{path} is {other.config}; expected the form of {checkpoints[0]}: {loaded[0].config}")
     means = {key: torch.stack([checkpoint.tensors[key] for checkpoint in loaded]).mean(0) for key in loaded[0].tensors}
     folder, _ = load_base(base)
-    hashes = {file: _sha256(folder / file) for file in ("model.safetensors", "tokenizer.json")}
+    hashes = {file: sha256(folder / file) for file in ("model.safetensors", "tokenizer.json")}
     save_checkpoint(out / WEIGHTS_FILE, means, loaded[0].config, name, dtype=torch.bfloat16)
     described = {"name": name, **loaded[0].config.to_dict(), "base": "all-MiniLM-L6-v2", "base_sha256": hashes}
     (out / CONFIG_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     return out
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
