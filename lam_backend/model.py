@@ -215,6 +215,10 @@ class DeltaNet6Layer(nn.Module):
             return found.numpy().astype(np.float32, copy=False)
         return found if single else list(found)
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that ``encode`` reads of all ``texts`` together, [CLS] and [SEP] included."""
+        return sum(len(self.tokenizer.wrapped(self.tokenizer.ids([text])[0])) for text in texts)
+
     def stream(self) -> Stream:
         """A text to be read piece by piece; see :class:`lam_backend.stream.Stream`."""
         return Stream(self)

@@ -12,10 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from pydantic import ValidationError
 
 from maas.administration import Administration
-from maas.auditing import record
 from maas.contexts import Contexts
 from maas.documents import Documents
 from maas.embedders.protocol import Embedder, Vectors
@@ -50,13 +48,13 @@ from maas.records import (
 from maas.requests import (
     BatchRequest,
     EncodeRequest,
-    Identifier,
     ListRequest,
     RecallRequest,
     Request,
     SearchRequest,
     StoreRequest,
     UpdateRequest,
+    is_identifier,
     parse,
 )
 from maas.settings import Settings, load_settings
@@ -71,10 +69,6 @@ Clock = Callable[[], datetime]
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-class _Owned(Request):
-    id: Identifier
 
 
 class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
@@ -276,9 +270,7 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
                     after = after.model_copy(update={"updated_at": now, "version": current.version + 1})
                     row = replacement(after, current, vector, self.actor)
                     transaction.replace(scope, self._embedder.fingerprint, row)
-                    record(
-                        transaction, self.tenant, self.actor, "update", now, user_id=scope.user_id, subject=memory_id
-                    )
+                    self._record(transaction, "update", scope, memory_id)
                 repeatable.remember(transaction, {scope.user_id}, {"id": memory_id}, now)
             if after.session_id is not None:
                 self._contexts.settle(scope, after.session_id)
@@ -293,10 +285,7 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
                     _refuse_passage(memory)
                     self._contexts.forget(transaction, scope, memory)
                     transaction.delete(scope, memory_id)
-                    now = self._clock()
-                    record(
-                        transaction, self.tenant, self.actor, "delete", now, user_id=scope.user_id, subject=memory_id
-                    )
+                    self._record(transaction, "delete", scope, memory_id)
                     break
             else:
                 raise _not_found(memory_id)
@@ -358,7 +347,7 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
 
     def _scopes(self, transaction: ReadTransaction, memory_id: str, user_id: str | None) -> Sequence[Scope]:
         """Who may hold the memory: the user who is named, else whom the id leads to."""
-        if not _is_identifier(memory_id) or (user_id is not None and not _is_identifier(user_id)):
+        if not is_identifier(memory_id) or (user_id is not None and not is_identifier(user_id)):
             return []
         users = [user_id] if user_id is not None else transaction.owners(self.tenant, memory_id)
         return [Scope(self.tenant, user) for user in users]
@@ -387,14 +376,6 @@ def _refuse_passage(memory: Memory) -> None:
             f"this is a passage of the document {memory.document_id}, which stays whole; delete the document, or store"
             " another text"
         )
-
-
-def _is_identifier(value: object) -> bool:
-    try:
-        _Owned.model_validate({"id": value})
-    except ValidationError:
-        return False
-    return True
 
 
 def _parse_batch(memories: Sequence[Mapping[str, Any] | StoreRequest]) -> list[StoreRequest]:

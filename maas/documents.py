@@ -120,7 +120,7 @@ class Documents:
             self._record(transaction, "delete document", scope, row.id, row.passages)
         return Deleted(id=document_id)
 
-    def _record(self, transaction: WriteTransaction, action: str, scope: Scope, subject: str, count: int) -> None:
+    def _record(self, transaction: WriteTransaction, action: str, scope: Scope, subject: str, count: int = 1) -> None:
         record(
             transaction,
             scope.tenant,

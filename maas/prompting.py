@@ -11,6 +11,9 @@ from maas.recall.tokens import estimate_tokens
 from maas.records import ContextResponse, RecallResponse
 from maas.requests import ContextRequest, parse
 
+DEFAULT_CONTEXT_TOKENS = 1000
+"""The room where it may be left out: on the command line and in the adapters."""
+
 
 class Prompting:
     """The part of PersonalMemoryBrain that writes for language models."""

@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     Strict,
     StrictBool,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -349,6 +350,18 @@ class EmbeddingsRequest(BaseModel):
 
 
 R = TypeVar("R", bound=BaseModel)
+
+
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+def is_identifier(value: object) -> bool:
+    """Whether ``value`` may be an id at all."""
+    try:
+        _IDENTIFIER.validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def parse(model: type[R], data: Mapping[str, Any]) -> R:

@@ -33,7 +33,6 @@ NowOption = Annotated[str | None, typer.Option(help="When the question is asked,
 FiltersOption = Annotated[
     str | None, typer.Option(metavar="JSON", help="""Filter, e.g. '{"metadata.city": "Tokyo"}'.""")
 ]
-DEFAULT_CONTEXT_TOKENS = 1000
 MaybeUserOption = Annotated[str | None, typer.Option("--user-id", "-u", help="Whose memory; default: its owner.")]
 
 
@@ -174,6 +173,8 @@ def context_block(
     as_json: JsonOption = False,
 ) -> None:
     """Print what is remembered about a question as a block for a prompt."""
+    from maas.prompting import DEFAULT_CONTEXT_TOKENS
+
     options: dict[str, Any] = {
         "max_tokens": max_tokens,
         "max_characters": max_characters,

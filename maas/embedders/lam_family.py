@@ -20,7 +20,7 @@ class LamFamilyEmbedder:
 
     Args:
         encoder: has ``name``, ``dim``, ``fingerprint``, ``encode(list of n texts) -> (n, dim)`` unit vectors, and
-            ``encode_in_context(units, window) -> (n, dim)``.
+            ``encode_in_context(units, window) -> (n, dim)``, and ``count_tokens(texts) -> int``.
     """
 
     def __init__(self, encoder: Any) -> None:
@@ -64,6 +64,11 @@ class LamFamilyEmbedder:
         with self._open() as encoder:
             vectors = encoder.encode_in_context(list(units), window)
         return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that ``encode`` reads of all ``texts`` together, the model's special ones included."""
+        with self._open() as encoder:
+            return int(encoder.count_tokens(list(texts)))
 
     def passage_reader(self, state: bytes | None = None) -> PassageReader:
         with self._open() as encoder:

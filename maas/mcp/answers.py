@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
-from maas.records import Memory, SearchHit
+from maas.records import HistoryEntry, Memory, SearchHit
 
 TITLE_LENGTH = 80
 
@@ -23,6 +23,7 @@ class Note(BaseModel):
     session_id: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
     score: float | None = Field(None, description="0 to 1, higher is better; only from a search.")
+    history: list[HistoryEntry] | None = Field(None, description="Every version, the first one first; if asked for.")
 
     @classmethod
     def of(cls, memory: Memory) -> Self:

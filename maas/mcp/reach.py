@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from maas.errors import FieldError, InvalidInputError, PermissionDeniedError
 from maas.records import KeyScope, StoreResponse
@@ -62,6 +62,12 @@ class Reach:
             message = "is missing; say whose memories, or connect with a key made for one user (maas keys create -u)"
             raise InvalidInputError(f"user_id: {message}", errors=[FieldError("user_id", message)])
         return owner
+
+    def context(self, query: str, user_id: str | None, max_tokens: int, **options: Any) -> str:
+        """What is remembered about ``query`` as a block for a prompt; empty if nothing is."""
+        block = self.readable.context(query, user_id=self.user(user_id), max_tokens=max_tokens, **options)
+        self.count_recalled(len(block.memories))
+        return block.text
 
     def count_stored(self, response: StoreResponse) -> None:
         if self._metrics is not None:

@@ -101,7 +101,7 @@ def test_others_memories_are_not_there(live: Live) -> None:
 
     async def use(client: Client) -> None:
         for memory_id in (theirs, somebodys):
-            for tool in ("get_memory", "delete_memory", "get_memory_history"):
+            for tool in ("get_memory", "delete_memory"):
                 assert "not_found" in await refused(client, tool, memory_id=memory_id)
             assert "not_found" in await refused(client, "fetch", id=memory_id)
             assert "not_found" in await refused(client, "update_memory", memory_id=memory_id, text="x")

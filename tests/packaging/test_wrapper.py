@@ -16,6 +16,9 @@ import torch
 
 from lam_backend import LAMEncoder
 from lam_backend.model import DeltaNet6Layer
+from maas.api.tokens import count_tokens
+from maas.embedders.batching import BatchingEmbedder
+from maas.embedders.lam_family import LamFamilyEmbedder
 from tests.lam.test_model import words
 
 
@@ -49,6 +52,17 @@ def test_similarity_is_cosine(encoder: Any) -> None:
     np.testing.assert_allclose(scores, vectors @ vectors.T, atol=1e-6)
     np.testing.assert_allclose(encoder.similarity_pairwise(vectors, vectors), 1, atol=1e-6)
     assert encoder.similarity(vectors[0], vectors).shape == (1, 3)
+
+
+def test_tokens_are_counted_as_they_are_read(encoder: Any, model: DeltaNet6Layer) -> None:
+    texts = ["the cat", "", "a dog on the mat " * 200]
+    read = [int(encoder.tokenize([text])["attention_mask"].sum()) for text in texts]
+    assert read[1] == 2
+    assert encoder.count_tokens(texts) == model.count_tokens(texts) == sum(read)
+    embedder = LamFamilyEmbedder(encoder)
+    assert count_tokens(BatchingEmbedder(embedder), texts) == count_tokens(embedder, texts) == sum(read)
+    encoder.max_seq_length = 16
+    assert encoder.count_tokens(texts) == read[0] + read[1] + 16
 
 
 def test_prompts(unpacked: Path, wrapper: ModuleType) -> None:

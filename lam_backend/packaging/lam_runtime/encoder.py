@@ -146,6 +146,10 @@ class LAMEncoder:
         """``input_ids`` and ``attention_mask``, (n, T) each, padded on the right."""
         return dict(zip(("input_ids", "attention_mask"), self._step.padded(self._ids(list(texts))), strict=True))
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that ``encode`` reads of all ``texts`` together, [CLS] and [SEP] included."""
+        return sum(len(self._ids([text])[0]) for text in texts)
+
     # Long and growing texts, and texts made of units
 
     def stream(self) -> Stream:
