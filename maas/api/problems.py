@@ -6,7 +6,6 @@ import json
 import math
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -14,11 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from maas.auditing import REFUSALS, record_refusal
 from maas.errors import MaasError, MalformedRequestError
-from maas.requests import MAX_ID_LENGTH
 
 MEDIA_TYPE = "application/problem+json"
-_log = structlog.get_logger("maas.api")
 HIDDEN_DETAIL = "The server failed and nothing was written; its log has the cause under this request id."
 
 _HTTP_ERRORS = {
@@ -92,18 +90,10 @@ def internal_error(request_id: str | None) -> Response:
 
 
 def _record_refusal(request: Request, error: MaasError) -> None:
-    """A known key reached for what is not its own, or is not there: the answer does not tell, the audit log does."""
     acting = getattr(request.state, "acting", None)
-    if acting is None:
-        return
-    route = getattr(request.scope.get("route"), "path_format", "unmatched")
-    ids = {name: str(value)[:MAX_ID_LENGTH] for name, value in request.path_params.items()}
-    # A user's id stands in its own column, where an erasure finds it.
-    user_id = ids.pop("user_id", getattr(error, "user_id", None))
-    try:
-        acting.record_refusal(f"{request.method} {route}", user_id, next(iter(ids.values()), None))
-    except MaasError as failure:
-        _log.warning("refusal not recorded", code=failure.code, detail=failure.detail)
+    if acting is not None:
+        route = getattr(request.scope.get("route"), "path_format", "unmatched")
+        record_refusal(acting, f"{request.method} {route}", error, request.path_params)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -113,7 +103,7 @@ def add_handlers(app: FastAPI) -> None:
         assert isinstance(error, MaasError)
         if error.status == 500:
             request.state.failure = error
-        if error.status in (403, 404):
+        if error.status in REFUSALS:
             await run_in_threadpool(_record_refusal, request, error)
         return error_response(error, request.state.request_id)
 

@@ -29,9 +29,11 @@ def mcp(
         from maas.mcp.server import build_server
     except ModuleNotFoundError as error:
         raise ConfigError(f"the package {error.name} is missing; install it: pip install 'maas[mcp]'") from None
+    from maas.brain import PersonalMemoryBrain
     from maas.mcp.reach import Reach, reach
 
     with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
         target.ready()  # the assistant waits for its first answer, not for the model in the middle of a conversation
-        reach.set(Reach(lambda _: target, user_id))
+        acting = target if isinstance(target, PersonalMemoryBrain) else None
+        reach.set(Reach(lambda _: target, user_id, acting=acting))
         build_server().run("stdio")

@@ -10,16 +10,19 @@ from mcp import MCPError
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp_types import INVALID_PARAMS
 
+from maas.auditing import REFUSALS, record_refusal
 from maas.errors import MaasError
+from maas.mcp.reach import reach
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+IDS = ("user_id", "memory_id", "id")
 _SAYS_NOTHING = 500  # such an error is the server's own; the SDK logs it and answers without its text
 
 
 def telling(translate: Callable[[MaasError], Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Wrap a handler so that an error the caller can act on reaches it in words."""
+    """Wrap a handler so that an error the caller can act on reaches it in words, and the audit log."""
 
     def decorate(handler: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(handler)
@@ -29,6 +32,10 @@ def telling(translate: Callable[[MaasError], Exception]) -> Callable[[Callable[P
             except MaasError as error:
                 if error.status == _SAYS_NOTHING:
                     raise
+                acting = reach.get().acting
+                if error.status in REFUSALS and acting is not None:
+                    asked = {name: kwargs.get(name) for name in IDS}
+                    record_refusal(acting, f"mcp {handler.__name__}", error, asked)
                 raise translate(error) from error
 
         return wrapped

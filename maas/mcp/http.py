@@ -49,7 +49,8 @@ class McpEndpoint:
         scope["route"] = self.route  # what FastAPI's own routes leave for the log and the metrics
         call = Call(Request(scope))
         grant = await run_in_threadpool(call.grant, "read")
-        token = reach.set(Reach(lambda needed: call.grant(needed).brain, grant.user_id, call.metrics))
+        acting = getattr(call.request.state, "acting", None)
+        token = reach.set(Reach(lambda needed: call.grant(needed).brain, grant.user_id, call.metrics, acting))
         try:
             await self._sessions.handle_request(scope, receive, send)
         finally:

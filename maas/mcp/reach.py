@@ -24,14 +24,20 @@ class Reach:
         memories: the brain or client for what needs ``read`` or ``write``; raises PermissionDeniedError.
         user_id: the only user there is for this connection; None: the caller names one.
         metrics: of the server that is asked, if it is one.
+        acting: whoever signs for what is refused here; None: the server that is asked keeps its own log.
     """
 
     def __init__(
-        self, memories: Callable[[KeyScope], Memories], user_id: str | None = None, metrics: Metrics | None = None
+        self,
+        memories: Callable[[KeyScope], Memories],
+        user_id: str | None = None,
+        metrics: Metrics | None = None,
+        acting: PersonalMemoryBrain | None = None,
     ) -> None:
         self._memories = memories
         self._metrics = metrics
         self.user_id = user_id
+        self.acting = acting
 
     @property
     def readable(self) -> Memories:
@@ -49,7 +55,11 @@ class Reach:
         """
         if self.user_id is None or user_id in (None, self.user_id):
             return self.user_id or user_id
-        raise PermissionDeniedError(f"this connection reaches only the memories of {self.user_id!r}; leave user_id out")
+        denied = PermissionDeniedError(
+            f"this connection reaches only the memories of {self.user_id!r}; leave user_id out"
+        )
+        denied.user_id = user_id
+        raise denied
 
     def user(self, user_id: str | None) -> str:
         """The same where a user is needed.

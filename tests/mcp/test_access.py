@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
 
 from tests.api.problems import problem_of
 from tests.live import Live, serving, someone
@@ -108,6 +108,32 @@ def test_others_memories_are_not_there(live: Live) -> None:
         assert (await called(client, "search", query="secret"))["results"] == []
 
     with_client(functools.partial(over_http, live, live.key(user_id=user)), use)
+
+
+def test_refusals_are_kept_in_the_audit_log(live: Live) -> None:
+    user, other = someone(), someone()
+    theirs = live.brain.store("secret", user_id=other).results[0].id
+    key = live.key(user_id=user, scopes=["read"])
+
+    async def use(client: Client) -> None:
+        await refused(client, "get_memory", memory_id=theirs)
+        await refused(client, "search_memories", query="secret", user_id=other)
+        await refused(client, "add_memory", text="x")
+        with pytest.raises(MCPError):
+            await client.read_resource(f"maas://memories/{theirs}")
+        with pytest.raises(MCPError):
+            await client.read_resource(f"maas://users/{other}/recent")
+        await called(client, "search", query="secret")
+
+    with_client(functools.partial(over_http, live, key), use)
+    found = live.brain.audit(actor=key.split("_")[1]).results
+    assert [(e.action, e.user_id, e.subject, e.outcome) for e in reversed(found)] == [
+        ("mcp get_memory", None, theirs, "refused"),
+        ("mcp search_memories", other, None, "refused"),
+        ("mcp add_memory", None, None, "refused"),
+        ("mcp memory", None, theirs, "refused"),
+        ("mcp users_recent", other, None, "refused"),
+    ]
 
 
 def test_what_tools_store_and_recall_is_counted(tmp_path: Path) -> None:
