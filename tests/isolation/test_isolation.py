@@ -6,108 +6,42 @@ does not reach, and what is stored must be what a plain model says. ``ISOLATION_
 
 from __future__ import annotations
 
-import itertools
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import rule
 from starlette.testclient import TestClient
 
 from maas import PersonalMemoryBrain
 from maas.api.app import create_app
 from maas.settings import load_settings
 from tests.fakes import FakeEmbedder
+from tests.isolation.calls_beside import CallsOfAdministration, CallsOnDocuments, CallsOverMcp
+from tests.isolation.world import (
+    KINDS,
+    USERS,
+    all_of,
+    escaped,
+    holders,
+    lines_of,
+    mark,
+    modes,
+    picks,
+    users,
+    words,
+)
 
 OPERATIONS = int(os.environ.get("ISOLATION_OPERATIONS", "2000"))
 STEPS = 50
-TENANTS = ("red", "blue")
-USERS = ("ann", "bob", "a/b%")
-KINDS = {
-    "whole": (["read", "write", "admin"], None),
-    "reader": (["read"], None),
-    "ann": (["read", "write", "admin"], "ann"),
-    "slashed": (["read", "write"], "a/b%"),
-}
-WORDS = ("boat", "dog", "key", "tea", "rain")
-
-_serial = itertools.count()
 
 
-@dataclass(frozen=True)
-class Holder:
-    """A key, and what it may do."""
-
-    tenant: str
-    scopes: list[str]
-    user: str | None
-    secret: str
-
-    def reaches(self, user: str) -> bool:
-        return self.user in (None, user)
-
-    def may(self, scope: str, user: str) -> bool:
-        return scope in self.scopes and self.reaches(user)
-
-
-def mark(tenant: str, user: str) -> str:
-    return f"of{tenant}x{USERS.index(user)}y"
-
-
-users = st.sampled_from(USERS)
-words = st.sampled_from(WORDS)
-holders = st.tuples(st.sampled_from(TENANTS), st.sampled_from(sorted(KINDS)))
-modes = st.sampled_from(["hybrid", "dense", "lexical"])
-picks = st.integers(0, 10**6)
-
-
-class Isolation(RuleBasedStateMachine):
-    """The service with its keys, and a dictionary that says what it must hold."""
-
-    client: TestClient
-    brain: PersonalMemoryBrain
-
-    @initialize()
-    def begin(self) -> None:
-        run = next(_serial)
-        self.model: dict[str, tuple[str, str, str]] = {}  # id → tenant, user, text
-        self.exports: list[tuple[str, str, str]] = []  # tenant, user, lines
-        self.holders = {}
-        for tenant in TENANTS:
-            for kind, (scopes, user) in KINDS.items():
-                self.holders[tenant, kind] = self._holder(f"{tenant}{run}", scopes, user)
-
-    def _holder(self, tenant: str, scopes: list[str], user: str | None) -> Holder:
-        made = self.brain.acting_as(tenant, "test").create_key(scopes=scopes, user_id=user)
-        return Holder(tenant, scopes, user, made.key)
-
-    def call(self, holder: Holder, method: str, path: str, **options: Any) -> Any:
-        """Send it, and look through the answer for the marks of others."""
-        headers = {"Authorization": f"Bearer {holder.secret}"}
-        answer = self.client.request(method, path, headers=headers, **options)
-        assert answer.status_code < 500, answer.text
-        for tenant in {holder.tenant for holder in self.holders.values()}:
-            for user in USERS:
-                if tenant != holder.tenant or not holder.reaches(user):
-                    assert mark(tenant, user) not in answer.text, (method, path, answer.text)
-        return answer
-
-    def owned(self, tenant: str, user: str) -> dict[str, str]:
-        return {i: text for i, (t, u, text) in self.model.items() if (t, u) == (tenant, user)}
-
-    def some_id(self, pick: int) -> str:
-        ids = sorted(self.model)
-        return ids[pick % len(ids)] if ids else "0123456789"
-
-    def reachable(self, holder: Holder, memory_id: str) -> bool:
-        known = self.model.get(memory_id)
-        return known is not None and known[0] == holder.tenant and holder.reaches(known[1])
+class Isolation(CallsOnDocuments, CallsOfAdministration, CallsOverMcp):
+    """The calls about memories, beside all others."""
 
     @rule(who=holders, user=users, word=words, pick=picks)
     def store(self, who: tuple[str, str], user: str, word: str, pick: int) -> None:
@@ -122,6 +56,72 @@ class Isolation(RuleBasedStateMachine):
                 self.model[result["id"]] = (holder.tenant, user, text)
             else:
                 assert self.model[result["id"]] == (holder.tenant, user, text)
+
+    @rule(who=holders, user=users, word=words, pick=picks)
+    def store_superseding(self, who: tuple[str, str], user: str, word: str, pick: int) -> None:
+        """``supersedes`` names any memory at all: only the user's own is known."""
+        holder, old = self.holders[who], self.some_id(pick)
+        text = f"{word} {mark(holder.tenant, user)} after {pick}"
+        body = {"user_id": user, "text": text, "supersedes": old, "dedupe": "off"}
+        answer = self.call(holder, "POST", "/v1/memories", json=body)
+        if not holder.may("write", user):
+            assert answer.status_code == 403
+        elif old in self.owned(holder.tenant, user):
+            assert answer.status_code == 201
+            self.model[answer.json()["results"][0]["id"]] = (holder.tenant, user, text)
+        else:
+            assert answer.status_code == 422
+
+    @rule(who=holders, user=users, word=words, key=st.sampled_from(["home", "work"]))
+    def store_keyed(self, who: tuple[str, str], user: str, word: str, key: str) -> None:
+        """Everyone has the same keys, each their own memory under them."""
+        holder = self.holders[who]
+        text = f"{word} {mark(holder.tenant, user)} under {key}"
+        answer = self.call(holder, "POST", "/v1/memories", json={"user_id": user, "text": text, "key": key})
+        assert answer.status_code == (201 if holder.may("write", user) else 403)
+        if answer.status_code == 201:
+            (result,) = answer.json()["results"]
+            known = self.model.get(result["id"])
+            assert (known is not None) == (result["event"] != "ADD")
+            assert known is None or known[:2] == (holder.tenant, user)
+            self.model[result["id"]] = (holder.tenant, user, text)
+
+    @rule(who=holders, user=users, word=words)
+    def store_once(self, who: tuple[str, str], user: str, word: str) -> None:
+        """Everyone sends the same Idempotency-Key; another tenant's answer is nobody's."""
+        holder = self.holders[who]
+        text = f"{word} {mark(holder.tenant, user)} once"
+        body = {"user_id": user, "text": text, "dedupe": "off"}
+        answer = self.call(holder, "POST", "/v1/memories", {"Idempotency-Key": "everyone's"}, json=body)
+        if not holder.may("write", user):
+            assert answer.status_code == 403
+            return
+        assert answer.status_code in (201, 409)
+        if answer.status_code == 201:
+            before = self.owned(holder.tenant, user)
+            self.learn(holder.tenant, user)
+            fresh = self.owned(holder.tenant, user).keys() - before.keys()
+            assert fresh <= {answer.json()["results"][0]["id"]}
+
+    @rule(who=holders, user=users)
+    def first_page(self, who: tuple[str, str], user: str) -> None:
+        holder = self.holders[who]
+        answer = self.call(holder, "GET", "/v1/memories", params={**all_of(user), "limit": 1})
+        if answer.status_code == 200 and answer.json()["next_cursor"]:
+            self.cursors.append((holder.tenant, user, answer.json()["next_cursor"]))
+
+    @rule(who=holders, user=users, pick=picks)
+    def next_page(self, who: tuple[str, str], user: str, pick: int) -> None:
+        """With anyone's cursor."""
+        if not self.cursors:
+            return
+        holder = self.holders[who]
+        tenant, owner, cursor = self.cursors[pick % len(self.cursors)]
+        answer = self.call(holder, "GET", "/v1/memories", params={**all_of(user), "cursor": cursor})
+        if not holder.may("read", user):
+            assert answer.status_code == 403
+        else:
+            assert answer.status_code == (200 if (tenant, owner) == (holder.tenant, user) else 422)
 
     @rule(who=holders, word=words)
     def store_batch(self, who: tuple[str, str], word: str) -> None:
@@ -138,7 +138,7 @@ class Isolation(RuleBasedStateMachine):
     @rule(who=holders, user=users, word=words, mode=modes)
     def recall(self, who: tuple[str, str], user: str, word: str, mode: str) -> None:
         holder = self.holders[who]
-        body = {"user_id": user, "query": word, "mode": mode, "top_k": 100}
+        body = {"user_id": user, "query": word, "mode": mode, "top_k": 1000, "include_superseded": True}
         answer = self.call(holder, "POST", "/v1/recall", json=body)
         assert answer.status_code == (200 if holder.may("read", user) else 403)
         if answer.status_code == 200:
@@ -154,11 +154,13 @@ class Isolation(RuleBasedStateMachine):
         body = {"user_id": user, "query": word, "max_tokens": 500}
         answer = self.call(holder, "POST", "/v1/context", json=body)
         assert answer.status_code == (200 if holder.may("read", user) else 403)
+        if answer.status_code == 200:
+            assert {memory["id"] for memory in answer.json()["memories"]} <= self.owned(holder.tenant, user).keys()
 
     @rule(who=holders, user=users)
     def list_all(self, who: tuple[str, str], user: str) -> None:
         holder = self.holders[who]
-        answer = self.call(holder, "GET", "/v1/memories", params={"user_id": user, "limit": 1000})
+        answer = self.call(holder, "GET", "/v1/memories", params=all_of(user))
         assert answer.status_code == (200 if holder.may("read", user) else 403)
         if answer.status_code == 200:
             listed = {memory["id"]: memory["text"] for memory in answer.json()["results"]}
@@ -179,6 +181,8 @@ class Isolation(RuleBasedStateMachine):
         answer = self.call(holder, "PATCH", f"/v1/memories/{memory_id}", json={"text": text})
         if "write" not in holder.scopes:
             assert answer.status_code == 403
+        elif reachable and memory_id in self.passages:
+            assert answer.status_code == 409
         elif reachable:
             assert answer.status_code == 200
             self.model[memory_id] = (*self.model[memory_id][:2], text)
@@ -192,6 +196,8 @@ class Isolation(RuleBasedStateMachine):
         answer = self.call(holder, "DELETE", f"/v1/memories/{memory_id}")
         if "write" not in holder.scopes:
             assert answer.status_code == 403
+        elif reachable and memory_id in self.passages:
+            assert answer.status_code == 409
         elif reachable:
             assert answer.status_code == 200
             del self.model[memory_id]
@@ -204,7 +210,8 @@ class Isolation(RuleBasedStateMachine):
         answer = self.call(holder, "GET", f"/v1/users/{escaped(user)}/export")
         assert answer.status_code == (200 if holder.may("read", user) else 403)
         if answer.status_code == 200:
-            assert answer.text.count("\n") == 1 + len(self.owned(holder.tenant, user))
+            exported = {line["memory"]["id"] for line in lines_of(answer.text) if "memory" in line}
+            assert exported == self.owned(holder.tenant, user).keys()
             self.exports.append((holder.tenant, user, answer.text))
 
     @rule(who=holders, user=users, pick=picks)
@@ -215,13 +222,18 @@ class Isolation(RuleBasedStateMachine):
         if not fitting:
             return
         path = "/v1/import"
-        answer = self.call(holder, "POST", path, content=fitting[pick % len(fitting)], params={"user_id": user})
-        assert answer.status_code == (200 if holder.may("write", user) else 403)
+        lines = fitting[pick % len(fitting)]
+        answer = self.call(holder, "POST", path, content=lines, params={"user_id": user})
+        if not holder.may("write", user):
+            assert answer.status_code == 403
+            return
+        # A key, or a document's text, may have been given to another memory since.
+        taken = any(line.get("document") or line.get("memory", {}).get("key") for line in lines_of(lines))
+        assert answer.status_code == 200 or (taken and answer.status_code == 422)
         if answer.status_code == 200:  # what had been deleted meanwhile is back
-            listed = self.call(self.holders[who[0], "whole"], "GET", "/v1/memories", params=all_of(user)).json()
-            there = {memory["id"]: memory["text"] for memory in listed["results"]}
-            assert there.items() >= self.owned(holder.tenant, user).items()
-            self.model |= {i: (holder.tenant, user, text) for i, text in there.items()}
+            before = self.owned(holder.tenant, user)
+            self.learn(holder.tenant, user)
+            assert self.owned(holder.tenant, user).items() >= before.items()
 
     @rule(who=holders, user=users, sure=st.integers(0, 3))
     def erase(self, who: tuple[str, str], user: str, sure: int) -> None:
@@ -236,37 +248,12 @@ class Isolation(RuleBasedStateMachine):
             assert not any(answer.json()["after"].values())
             for memory_id in own:
                 del self.model[memory_id]
+                self.passages.pop(memory_id, None)
+            mine = (holder.tenant, user)
+            self.documents = {d: owner for d, owner in self.documents.items() if owner != mine}
+            self.spare = {i: key for i, key in self.spare.items() if (key.tenant, key.user) != mine}
             if user == "a/b%":  # their key went with them
-                self.holders[who[0], "slashed"] = self._holder(holder.tenant, *KINDS["slashed"])
-
-    @rule(who=holders, path=st.sampled_from(["/v1/keys", "/v1/admin/audit", "/v1/admin/reindex"]))
-    def administer(self, who: tuple[str, str], path: str) -> None:
-        holder = self.holders[who]
-        answer = self.call(holder, "GET", path)
-        allowed = "admin" in holder.scopes and holder.user is None
-        assert answer.status_code == (200 if allowed else 403)
-        if allowed and path == "/v1/keys":
-            assert {key["tenant"] for key in answer.json()["results"]} == {holder.tenant}
-
-    def teardown(self) -> None:
-        """Nothing that a call changed out of its reach went unseen."""
-        if not hasattr(self, "model"):
-            return
-        tenants = {holder.tenant for holder in self.holders.values()}
-        for tenant in tenants:
-            view = self.brain.acting_as(tenant, "test")
-            for user in USERS:
-                assert len(view.list(user_id=user, limit=1000).results) == len(self.owned(tenant, user))
-
-
-def escaped(user: str) -> str:
-    from urllib.parse import quote
-
-    return quote(user, safe="")
-
-
-def all_of(user: str) -> dict[str, Any]:
-    return {"user_id": user, "limit": 1000}
+                self.holders[who[0], "slashed"] = self.new_holder(holder.tenant, *KINDS["slashed"])
 
 
 def _opened() -> Iterator[None]:
