@@ -216,17 +216,25 @@ class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
         )
         with self._store.read() as transaction:
             if vector is not None:
-                self._refuse_foreign_vectors(transaction, scope)
+                self._refuse_foreign_vectors(transaction, scope, request.mode)
             hits = with_neighbours(transaction, scope, search(transaction, scope, question, where))
         return RecallResponse(results=hits, periods=list(priors.periods), took_ms=(time.perf_counter() - started) * 1e3)
 
-    def _refuse_foreign_vectors(self, transaction: ReadTransaction, scope: Scope) -> None:
-        """While re-embedding runs, recall answers from what is done and from the words of the rest."""
+    def _refuse_foreign_vectors(self, transaction: ReadTransaction, scope: Scope, mode: Mode) -> None:
+        """While re-embedding runs, a hybrid recall answers from what is done and from the words of the rest.
+
+        A dense one has nothing to find the rest by: an answer without them would look like all there is.
+        """
         coverage = transaction.coverage(scope, self._embedder.fingerprint)
-        if not coverage.complete and not self._reindexer.running(transaction):
+        if coverage.complete:
+            return
+        running = self._reindexer.running(transaction)
+        if mode != "hybrid" or not running:
+            remedy = "wait for it to end" if running else "run `maas reindex`"
             raise FingerprintMismatchError(
                 f"{coverage.memories - coverage.vectors:,} of {coverage.memories:,} memories of this user have vectors"
-                f" of another embedder than {self._embedder.name}; run `maas reindex`, or recall with mode lexical"
+                f" of another embedder than {self._embedder.name}; {remedy}, or recall with mode"
+                f" {'hybrid or ' if running else ''}lexical"
             )
 
     # -- one memory ----------------------------------------------------------------------------------------------

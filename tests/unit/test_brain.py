@@ -409,6 +409,11 @@ def test_switching_the_embedder(settings: Settings, embedder: FakeEmbedder, cloc
         def meanwhile(status: Any) -> None:
             seen.append(status.done)
             assert brain.recall("number 3", user_id="u1").results, "recall answers throughout"
+            with brain._store.read() as transaction:
+                done = transaction.coverage(Scope("default", "u1"), brain.embedder.fingerprint).complete
+            if not done:  # some of them could not be found, and nobody would know
+                with pytest.raises(FingerprintMismatchError, match="wait for it to end"):
+                    brain.recall("number 3", user_id="u1", mode="dense")
             with pytest.raises(ConflictError):
                 brain.reindex()
             if len(seen) == 1:
