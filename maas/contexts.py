@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import structlog
+
 from maas.embedders.protocol import Embedder, contextual
+from maas.errors import UnavailableError
 from maas.items import indexed_text
 from maas.records import Memory, Scope
 from maas.storage.protocol import MemoryStore, ReadTransaction, SessionTurn, WriteTransaction
@@ -20,6 +23,8 @@ WINDOW_TERMS = 168
 WINDOW_TOKENS = 512
 # Windows read between two transactions.
 _ROUND = 16
+
+log = structlog.get_logger(__name__)
 
 
 def context_space(embedder: Embedder) -> str | None:
@@ -54,6 +59,17 @@ class Contexts:
         self.space = context_space(embedder)
 
     def settle(self, scope: Scope, session_id: str) -> None:
+        """Read what was just written in its context.
+
+        It is written, and will be found by its own vector: an encoder that has gone away since is no failure. The next
+        change of the session, or a reindex, reads what was left.
+        """
+        try:
+            self.read(scope, session_id)
+        except UnavailableError as error:
+            log.warning("session not read in context", code=error.code, detail=error.detail)
+
+    def read(self, scope: Scope, session_id: str) -> None:
         """Read every window of the session that holds a turn without a vector in context.
 
         Whoever changes the session meanwhile makes another window of it, which is read in the next round.
@@ -87,7 +103,7 @@ class Contexts:
         with self._store.read() as transaction:
             sessions = transaction.sessions(scope)
         for session_id in sessions:
-            self.settle(scope, session_id)
+            self.read(scope, session_id)
             yield session_id
 
     def forget(self, transaction: WriteTransaction, scope: Scope, memory: Memory) -> None:

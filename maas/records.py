@@ -289,3 +289,17 @@ class Embeddings(Record):
     embeddings: list[list[float]]
     model: str
     dim: int
+    fingerprint: str = Field(description="Identity of the vector space: vectors are comparable exactly if it is equal.")
+
+
+class EncoderModel(Record):
+    """One of ``GET /v1/models``: OpenAI's fields, and what another maas must know to encode here."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    fingerprint: str = Field(min_length=1)
+    dim: int = Field(ge=1)
+    max_tokens: int | None = Field(description="Tokens of a text that are read at most; null: all.")
+    contextual: bool = Field(description="Whether texts can be read in their context.")

@@ -302,7 +302,18 @@ class DocumentListRequest(Request):
 
 
 class EncodeRequest(Request):
+    """``in_context``: the texts follow each other, and each vector has read those around it, in passes of at most
+    ``window`` tokens; without a window, all in one."""
+
     texts: Annotated[list[MemoryText], Field(max_length=MAX_BATCH)]
+    in_context: StrictBool = False
+    window: Annotated[int, Strict(), Field(ge=3)] | None = None
+
+    @model_validator(mode="after")
+    def _window_of_a_context(self) -> Self:
+        if self.window is not None and not self.in_context:
+            raise _misfit("window", "means nothing without in_context: true; set that, or leave window out")
+        return self
 
 
 class KeyRequest(Request):

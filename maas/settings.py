@@ -40,8 +40,9 @@ class AuthSettings(Section):
 
 
 class EmbedderSettings(Section):
-    backend: Literal["auto", "deltanet", "lam", "sentence-transformers"] = Field(
-        "auto", description="auto: the first that loads of lam, deltanet, sentence-transformers."
+    backend: Literal["auto", "deltanet", "lam", "remote", "sentence-transformers"] = Field(
+        "auto",
+        description="auto: the first that loads of lam, deltanet, sentence-transformers. remote: another maas server.",
     )
     lam_path: Path = Field(
         Path("dist/lam-base-v1"), description="Folder of the lam-base-v1 bundle; `make serve` builds this one."
@@ -51,6 +52,20 @@ class EmbedderSettings(Section):
     sentence_transformers_model: str | None = Field(
         None, description="Model folder, or a name in the local cache; unset: the packaged all-MiniLM-L6-v2."
     )
+    remote_url: str | None = Field(
+        None, description="remote: address of the maas server that encodes, such as `http://encoder:8000`."
+    )
+    remote_key: str | None = Field(None, description="remote: a key of that server with the scope read.")
+    remote_key_file: Path | None = Field(
+        None, description="remote: file that holds the key, read at the start; instead of `embedder.remote_key`."
+    )
+    remote_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        30.0, description="remote: how long to wait for a connection, and for each part of an answer."
+    )
+    remote_retries: int = Field(
+        2, ge=0, le=20, description="remote: how often to ask again when nothing answered, or 429, 502, 503, 504 did."
+    )
+    remote_requests: int = Field(4, ge=1, le=64, description="remote: requests under way at once.")
     batch_tokens: PositiveInt = Field(2048, description="Padded tokens encoded in one batch at most.")
     queue_texts: PositiveInt = Field(4096, description="Texts waiting to be encoded before 503 is answered.")
 

@@ -15,9 +15,10 @@ from maas.api.answers import answer
 from maas.api.dependencies import BodyCall, PlainCall
 from maas.api.openapi import operation
 from maas.api.tokens import count_tokens
-from maas.embedders.protocol import Vectors
+from maas.embedders.batching import BatchingEmbedder
+from maas.embedders.protocol import Embedder, Vectors, contextual
 from maas.errors import FieldError, InvalidInputError
-from maas.records import Embeddings
+from maas.records import Embeddings, EncoderModel
 from maas.requests import EmbeddingsRequest, EncodeRequest
 
 router = APIRouter(tags=["embeddings"])
@@ -29,13 +30,17 @@ router = APIRouter(tags=["embeddings"])
     openapi_extra=operation(body=EncodeRequest, example={"texts": ["I moved to Tokyo in May"]}),
 )
 def encode(call: BodyCall) -> Response:
-    """Unit vectors of up to 1,000 texts, in order."""
+    """Unit vectors of up to 1,000 texts, in order; of each alone, or with ``in_context`` of each among the others."""
     grant = call.grant("read")
     request = call.parse(EncodeRequest)
     call.metrics.texts.observe(len(request.texts))
-    vectors = grant.brain.encode(request.texts)
     embedder = grant.brain.embedder
-    return answer(Embeddings.model_construct(embeddings=vectors.tolist(), model=embedder.name, dim=embedder.dim))
+    vectors = _in_context(embedder, request) if request.in_context else grant.brain.encode(request.texts)
+    return answer(
+        Embeddings.model_construct(
+            embeddings=vectors.tolist(), model=embedder.name, dim=embedder.dim, fingerprint=embedder.fingerprint
+        )
+    )
 
 
 @router.post(
@@ -59,6 +64,7 @@ def openai_embeddings(call: BodyCall) -> Response:
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": value} for index, value in enumerate(embeddings)],
         "model": embedder.name,
+        "fingerprint": embedder.fingerprint,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return Response(to_json(content), media_type="application/json")
@@ -68,8 +74,29 @@ def openai_embeddings(call: BodyCall) -> Response:
 def models(call: PlainCall) -> Response:
     """The configured embedder, in the shape of OpenAI's list of models."""
     embedder = call.grant("read").brain.embedder
-    model = {"id": embedder.name, "object": "model", "created": int(time.time()), "owned_by": "maas"}
+    model = EncoderModel(
+        id=embedder.name,
+        created=int(time.time()),
+        owned_by="maas",
+        fingerprint=embedder.fingerprint,
+        dim=embedder.dim,
+        max_tokens=embedder.max_tokens if isinstance(embedder, BatchingEmbedder) else None,
+        contextual=contextual(embedder) is not None,
+    )
     return Response(to_json({"object": "list", "data": [model]}), media_type="application/json")
+
+
+def _in_context(embedder: Embedder, request: EncodeRequest) -> Vectors:
+    reader = contextual(embedder)
+    if reader is None:
+        message = f"needs an encoder that reads texts in their context, and {embedder.name} does not; leave it out"
+        raise InvalidInputError(f"in_context: {message}", errors=[FieldError("in_context", message)])
+    if not request.texts:
+        return np.zeros((0, embedder.dim), np.float32)
+    try:
+        return reader.encode_in_context(request.texts, request.window)
+    except ValueError as error:
+        raise InvalidInputError(f"window: {error}", errors=[FieldError("window", str(error))]) from None
 
 
 def shortened(vectors: Vectors, dimensions: int) -> Vectors:

@@ -1,4 +1,4 @@
-"""Concurrent callers share the encoder's batches: one model thread, no polling, a bounded queue, fair turns."""
+"""Concurrent callers share the encoder's batches: few model threads, no polling, a bounded queue, fair turns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from maas.embedders.protocol import ContextualEmbedder, Embedder, Vectors
-from maas.errors import NotReadyError, OverloadedError
+from maas.errors import NotReadyError, OverloadedError, UnavailableError
 
 _CHARS_PER_TOKEN = 4
 _SPECIAL_TOKENS = 2
@@ -57,24 +57,27 @@ class BatchingEmbedder:
         inner: does the encoding, and is closed together with this.
         batch_tokens: padded tokens of a batch at most; one longer text is still taken, alone.
         queue_texts: texts waiting at most; a caller who finds the queue empty may bring more.
+        lanes: batches under way at once; more than one pays where the encoding happens elsewhere.
     """
 
-    def __init__(self, inner: Embedder, batch_tokens: int = 2048, queue_texts: int = 4096) -> None:
+    def __init__(self, inner: Embedder, batch_tokens: int = 2048, queue_texts: int = 4096, lanes: int = 1) -> None:
         self.inner = inner
         self._batch_tokens = batch_tokens
         self._queue_texts = queue_texts
-        self._max_tokens: int | None = getattr(inner, "max_tokens", None)
+        self._lanes = lanes
+        self.max_tokens: int | None = getattr(inner, "max_tokens", None)
         self._closed = False
         self._start_empty()
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forked(this))
 
     def _start_empty(self) -> None:
-        """Also the state of a forked child: it has neither the model thread nor the callers."""
+        """Also the state of a forked child: it has neither the model threads nor the callers."""
         self._wake = threading.Condition()
         self._jobs: deque[_Job] = deque()
         self._queued = 0
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
         self._batches = 0
         self._texts = 0
         self._seconds = 0.0
@@ -122,10 +125,11 @@ class BatchingEmbedder:
             self._refuse(len(texts))
             self._jobs.append(job)
             self._queued += len(texts)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="maas-encoder", daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
+            if not self._idle and len(self._threads) < self._lanes:
+                if not self._threads:
+                    atexit.register(self.close)
+                self._threads.append(threading.Thread(target=self._run, name="maas-encoder", daemon=True))
+                self._threads[-1].start()
             self._wake.notify()
         try:
             return job.future.result()
@@ -135,13 +139,14 @@ class BatchingEmbedder:
             raise
 
     def close(self) -> None:
-        """Finish what is queued, stop the model thread, close the inner embedder."""
+        """Finish what is queued, stop the model threads, close the inner embedder."""
         with self._wake:
             self._closed = True
-            self._wake.notify()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            self._wake.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
         atexit.unregister(self.close)
         self.inner.close()
 
@@ -152,13 +157,13 @@ class BatchingEmbedder:
 
     def _tokens(self, text: str) -> int:
         tokens = len(text) // _CHARS_PER_TOKEN + _SPECIAL_TOKENS
-        return tokens if self._max_tokens is None else min(tokens, self._max_tokens)
+        return tokens if self.max_tokens is None else min(tokens, self.max_tokens)
 
     def _refuse(self, count: int) -> None:
         if self._closed:
             raise NotReadyError(f"the embedder {self.name} is closed; open the brain again")
         if self._queued and self._queued + count > self._queue_texts:
-            seconds = self._queued * self._seconds / self._texts if self._texts else 0.0
+            seconds = self._queued * self._seconds / (self._texts * len(self._threads)) if self._texts else 0.0
             raise OverloadedError(
                 f"{self._queued} texts wait to be encoded and {count} more would exceed embedder.queue_texts "
                 f"({self._queue_texts}); send them again later",
@@ -169,7 +174,9 @@ class BatchingEmbedder:
         while True:
             with self._wake:
                 while not self._jobs and not self._closed:
+                    self._idle += 1
                     self._wake.wait()
+                    self._idle -= 1
                 if not self._jobs:
                     return
                 pieces = self._next_batch()
@@ -213,8 +220,9 @@ class BatchingEmbedder:
         try:
             vectors = self._call(pieces)
         except BaseException as error:  # noqa: BLE001 - a caller left without an answer would wait for ever
-            if len(pieces) == 1:
-                self._fail(pieces[0].job, error)
+            if len(pieces) == 1 or isinstance(error, UnavailableError):  # that is nobody's texts' fault
+                for piece in pieces:
+                    self._fail(piece.job, error)
             else:
                 for piece in pieces:
                     self._encode([piece])
@@ -223,10 +231,11 @@ class BatchingEmbedder:
         for piece in pieces:
             end = start + len(piece.rows)
             piece.job.vectors[piece.rows] = vectors[start:end]
-            piece.job.done += end - start
             start = end
-            if piece.job.done == len(piece.job.texts) and not piece.job.future.done():
-                piece.job.future.set_result(piece.job.vectors)
+            with self._wake:  # other pieces of the job may be in other lanes
+                piece.job.done += len(piece.rows)
+                if piece.job.done == len(piece.job.texts) and not piece.job.future.done():
+                    piece.job.future.set_result(piece.job.vectors)
 
     def _call(self, pieces: list[_Piece]) -> Vectors:
         texts = [text for piece in pieces for text in piece.texts]
@@ -241,8 +250,8 @@ class BatchingEmbedder:
     def _fail(self, job: _Job, error: BaseException) -> None:
         with self._wake:
             self._drop(job)
-        if not job.future.done():
-            job.future.set_exception(error)
+            if not job.future.done():
+                job.future.set_exception(error)
 
     def _drop(self, job: _Job) -> None:
         """Take what is left of ``job`` out of the queue: it failed, or its caller was interrupted."""

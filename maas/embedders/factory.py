@@ -14,12 +14,13 @@ from maas.errors import EmbedderUnavailableError
 if TYPE_CHECKING:
     from maas.settings import Settings
 
-# Backend → the module that builds it. Fastest first: the order in which "auto" tries them.
-BACKENDS = {
+# Backend → the module that builds it. Fastest first: the order in which "auto" tries those that load a model here.
+LOCAL = {
     "lam": "maas.embedders.lam",
     "deltanet": "maas.embedders.deltanet",
     "sentence-transformers": "maas.embedders.sentence_transformers",
 }
+BACKENDS = {**LOCAL, "remote": "maas.embedders.remote"}
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,9 @@ def build_embedder(settings: Settings) -> BatchingEmbedder:
     chosen = settings.embedder.backend
     inner = _first_that_loads(settings) if chosen == "auto" else build_backend(chosen, settings)
     wrap = ContextualBatchingEmbedder if isinstance(inner, ContextualEmbedder) else BatchingEmbedder
-    return wrap(inner, batch_tokens=settings.embedder.batch_tokens, queue_texts=settings.embedder.queue_texts)
+    limits = settings.embedder
+    lanes = getattr(inner, "lanes", 1)
+    return wrap(inner, batch_tokens=limits.batch_tokens, queue_texts=limits.queue_texts, lanes=lanes)
 
 
 def build_backend(backend: str, settings: Settings) -> Embedder:
@@ -50,7 +53,7 @@ def build_backend(backend: str, settings: Settings) -> Embedder:
 
 def _first_that_loads(settings: Settings) -> Embedder:
     reasons: list[str] = []
-    for backend in BACKENDS:
+    for backend in LOCAL:
         try:
             return build_backend(backend, settings)
         except EmbedderUnavailableError as error:

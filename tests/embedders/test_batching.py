@@ -251,8 +251,8 @@ def test_close_finishes_queued_work_and_refuses_more(
     assert [caller.result(15).shape for caller in queued] == [(1, 16)] * 10
     assert gated.closed
     batching.close()
-    assert batching._thread is not None
-    assert not batching._thread.is_alive()
+    assert batching._threads
+    assert not any(thread.is_alive() for thread in batching._threads)
 
 
 EXIT_WITHOUT_CLOSE = """

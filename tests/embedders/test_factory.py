@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from maas.embedders import factory
 from maas.embedders.batching import BatchingEmbedder
-from maas.embedders.factory import BACKENDS, build_backend, build_embedder
+from maas.embedders.factory import BACKENDS, LOCAL, build_backend, build_embedder
 from maas.embedders.sentence_transformers import SentenceTransformersEmbedder
 from maas.errors import ConfigError, EmbedderUnavailableError
 from maas.settings import EmbedderSettings, Settings, load_settings
@@ -27,7 +27,7 @@ def settings_for(here: Path, **embedder: object) -> Settings:
 def test_every_backend_of_the_settings_is_known() -> None:
     allowed = EmbedderSettings.model_json_schema()["properties"]["backend"]["enum"]
     assert set(allowed) == {"auto", *BACKENDS}
-    assert list(BACKENDS) == ["lam", "deltanet", "sentence-transformers"], "auto tries the fastest first"
+    assert list(LOCAL) == ["lam", "deltanet", "sentence-transformers"], "auto tries the fastest first"
 
 
 @pytest.mark.model
@@ -35,7 +35,7 @@ def test_sentence_transformers_comes_wrapped_with_the_configured_limits(here: Pa
     embedder = build_embedder(settings_for(here, backend="sentence-transformers", batch_tokens=77, queue_texts=9))
     assert isinstance(embedder, BatchingEmbedder)
     assert isinstance(embedder.inner, SentenceTransformersEmbedder)
-    assert (embedder._batch_tokens, embedder._queue_texts, embedder._max_tokens) == (77, 9, 256)
+    assert (embedder._batch_tokens, embedder._queue_texts, embedder.max_tokens) == (77, 9, 256)
     assert embedder.encode(["hello", "world"]).shape == (2, 384)
     embedder.close()
 
@@ -62,8 +62,8 @@ def test_a_missing_deltanet_file_is_named_by_its_setting(here: Path, key: str) -
 
 @pytest.mark.model
 def test_auto_passes_over_what_is_missing_and_says_why(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_deltanet = {name: module for name, module in BACKENDS.items() if name != "deltanet"}
-    monkeypatch.setattr(factory, "BACKENDS", without_deltanet)
+    without_deltanet = {name: module for name, module in LOCAL.items() if name != "deltanet"}
+    monkeypatch.setattr(factory, "LOCAL", without_deltanet)
     with capture_logs() as logs:
         embedder = build_embedder(settings_for(here))
     embedder.close()
