@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,24 +42,41 @@ def opened(path: Path, member: str) -> Iterator[IO[bytes]]:
             yield file
 
 
+def parts(path: Path, member: str) -> list[str]:
+    """The files of a zip archive or a folder that make up ``member``: itself, or ``name-000.json`` and on."""
+    if path.is_dir():
+        names = [file.name for file in path.iterdir()]
+    elif path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = [name.rpartition("/")[2] for name in archive.namelist()]
+    else:
+        return [member]
+    stem, _, suffix = member.rpartition(".")
+    numbered = re.compile(rf"{re.escape(stem)}-\d+\.{re.escape(suffix)}")
+    return [member] if member in names else sorted(filter(numbered.fullmatch, set(names))) or [member]
+
+
 def elements(path: Path, member: str, prefix: str = "item") -> Iterator[dict[str, Any]]:
     """The objects of a JSON array, read as they are asked for.
 
     Args:
-        path, member: as for :func:`opened`.
+        path, member: as for :func:`opened`; a member that was split is read part by part.
         prefix: where the array stands, in ijson's words: ``item`` at the top, ``results.item`` under a key.
 
     Raises:
         InvalidInputError: no JSON, or elements that are no objects.
     """
-    with opened(path, member) as file:
-        try:
-            for number, element in enumerate(ijson.items(file, prefix, use_float=True)):
-                if not isinstance(element, dict):
-                    raise InvalidInputError(f"{path}: element {number} is a {type(element).__name__}, not an object")
-                yield element
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            raise InvalidInputError(f"{path} is no whole JSON file: {' '.join(str(error).split())}") from None
+    for part in parts(path, member):
+        place = path / part if path.is_dir() else path
+        with opened(path, part) as file:
+            try:
+                for number, element in enumerate(ijson.items(file, prefix, use_float=True)):
+                    if not isinstance(element, dict):
+                        kind = type(element).__name__
+                        raise InvalidInputError(f"{place}: element {number} is a {kind}, not an object")
+                    yield element
+            except (ijson.JSONError, UnicodeDecodeError) as error:
+                raise InvalidInputError(f"{place} is no whole JSON file: {' '.join(str(error).split())}") from None
 
 
 def first_byte(path: Path, member: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Threads (once sessions) and their messages as Zep's API returns them."""
+"""Threads (once sessions) and their messages as Zep's API returns them, in any version of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from typing import Any
 from maas.errors import InvalidInputError
 from maas.imports.files import given, key, moment, opened
 
-_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "ai": "assistant", "system": "system"}
-_SESSIONS = ("thread_id", "session_id")
+_ROLES = {
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "ai": "assistant",
+    "system": "system",
+    "function": "tool",
+    "tool": "tool",
+}
+_SESSIONS = ("thread_id", "session_id", "uuid")
 
 
 def messages(path: Path) -> Iterator[dict[str, Any]]:
@@ -35,11 +43,13 @@ def _thread(place: str, line: bytes) -> Iterator[dict[str, Any]]:
         content = message.get("content")
         if not isinstance(content, str) or not content.strip():
             continue
+        # When it was said, where that is told apart from when Zep heard of it.
+        at = moment(message.get("reference_time")) or moment(message.get("created_at"))
         speaker = message.get("name") or (message.get("role") if message.get("role_type") else None)
         yield given(
             key=key("zep", session, message.get("uuid") or message.get("uuid_") or turn),
-            user_id=thread.get("user_id"),
+            user_id=thread.get("user_id") or thread.get("user_uuid"),
             session_id=str(session),
-            messages=[given(role=role, content=content, name=speaker, created_at=moment(message.get("created_at")))],
+            messages=[given(role=role, content=content, name=speaker, created_at=at)],
             metadata={"source": "zep", **(message.get("metadata") or {})},
         )

@@ -67,10 +67,11 @@ def claude(path: Path) -> Path:
     return written(path, json.dumps(conversations))
 
 
-def zipped(path: Path, member: Path) -> Path:
+def zipped(path: Path, *members: Path) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("user.json", "{}")
-        archive.write(member, f"export/{member.name}")
+        for member in members:
+            archive.write(member, f"export/{member.name}")
     return path
 
 

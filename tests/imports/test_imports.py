@@ -44,6 +44,24 @@ def test_chatgpt(run: Run, tmp_path: Path, wrapped: str) -> None:
     assert imported(run, "chatgpt", path, "-u", "ana") == {"imported": 0, "changed": 0, "already_there": 3}
 
 
+@pytest.mark.parametrize("wrapped", ["zip", "folder"])
+def test_an_export_in_numbered_files(run: Run, tmp_path: Path, wrapped: str) -> None:
+    path = files.chatgpt(tmp_path / "export" / "conversations.json")
+    first, second = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    second |= {"mapping": first["mapping"], "current_node": "q"}
+    for number, conversation in enumerate([second, first]):
+        files.written(path.parent / f"conversations-{number:03}.json", json.dumps([conversation]))
+    source = path.parent
+    if wrapped == "zip":
+        source = files.zipped(tmp_path / "export.zip", *sorted(path.parent.iterdir()))
+    assert imported(run, "chatgpt", source, "-u", "ana")["imported"] == 4
+    assert {turn["session_id"] for turn in listed(run)} == {"chatgpt:c1", "chatgpt:c2"}
+    files.written(path.parent / "conversations-001.json", "[{")
+    refused = run("import", "chatgpt", str(path.parent), "-u", "ana")
+    assert (refused.code, "conversations-001.json is no whole JSON" in refused.err) == (1, True)
+
+
 def test_claude(run: Run, tmp_path: Path) -> None:
     path = files.claude(tmp_path / "conversations.json")
     assert imported(run, "claude", path, "-u", "ana")["imported"] == 2
@@ -135,12 +153,23 @@ def test_zep(run: Run, tmp_path: Path) -> None:
             "user_id": "bo",
             "messages": [{"uuid": "c", "role": "Bo", "role_type": "user", "content": "and coffee", "metadata": None}],
         },
+        {
+            "uuid": "u4",
+            "user_uuid": "bo",
+            "messages": [
+                {"uuid": "d", "role": "user", "content": "and milk", "processed": True, "thread_uuid": "u4",
+                 "created_at": "2024-05-02T10:00:00Z", "reference_time": "2024-05-01T10:00:00Z"},
+                {"uuid": "e", "role": "function", "content": "3 cups", "thread_uuid": "u4"},
+            ],
+        },
     ]  # fmt: skip
     path = files.written(tmp_path / "zep.jsonl", "\n".join(map(json.dumps, threads)))
-    assert imported(run, "zep", path)["imported"] == 3
+    assert imported(run, "zep", path)["imported"] == 5
     found = {memory["key"]: memory for memory in listed(run, "bo")}
     assert (found["zep:t1:a"]["name"], found["zep:t1:a"]["session_id"]) == ("Bo", "t1")
     assert (found["zep:s1:c"]["name"], found["zep:s1:c"]["role"]) == ("Bo", "user")
+    assert (found["zep:u4:d"]["session_id"], found["zep:u4:d"]["created_at"]) == ("u4", "2024-05-01T10:00:00Z")
+    assert found["zep:u4:e"]["role"] == "tool"
 
 
 def test_a_large_file_is_read_as_it_goes(tmp_path: Path) -> None:
