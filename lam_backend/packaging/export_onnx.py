@@ -88,16 +88,16 @@ class _Exporter:
         self.reversed = graph.node("Range", last, minus, minus)  # T−1 … 0
         # The delay: T−1, T−1, T−2 … 1; its first place is silenced below.
         self.delayed = graph.node("Min", graph.node("Add", self.reversed, one), last)
-        padding = graph.node("Sub", graph.constant(np.array(1, dtype=np.float32)), mask)
-        silence = graph.node("Mul", padding, graph.constant(np.array(NEVER, dtype=np.float32)))
-        self.silence = graph.node("Unsqueeze", silence, graph.integers(2))
-        if self.config.backward:
+        if self.config.backward:  # forward, padding comes last: it could only reach the memory of a text that has ended
+            never = graph.constant(np.array(NEVER, dtype=np.float32))
+            padding = graph.node("Sub", graph.constant(np.array(1, dtype=np.float32)), mask)
+            silence = graph.node("Unsqueeze", graph.node("Mul", padding, never), graph.integers(2))
             first = np.zeros((1, self.config.segment_length, 1), dtype=np.float32)
             first[0, 0] = NEVER
             start = graph.node(
                 "Slice", graph.constant(first), graph.integers(0), self._vector(length), graph.integers(1)
             )
-            self.silence_later = graph.node("Add", self._gathered(self.silence, self.delayed), start)
+            self.silence_later = graph.node("Add", self._gathered(silence, self.delayed), start)
 
     def _vector(self, scalar: str) -> str:
         return self.graph.node("Unsqueeze", scalar, self.graph.integers(0))
@@ -126,15 +126,16 @@ class _Exporter:
         """The layer's output, negated, and its memory after the segment."""
         graph, h = self.graph, self.config.num_heads
         prepared = self.linear.prepare(x, f"{site}.in")
-        q, k, v = (self.linear.product(prepared, _matrix(part), _array(part.bias)) for part in _qkv(layer))
-        q, k = self._unit(q), self._unit(k)
+        q, k = self._units(layer, prepared)
+        v = self.linear.product(prepared, _matrix(layer.value), _array(layer.value.bias))
         gates = self._gates(layer, x)
-        forward, carried = self._scan((q, k, v), gates[0], self.silence, state, layer, 0)
+        forward, carried = self._scan((q, k, v), gates[:2], state, layer, 0)
         reads = [forward]
         if self.config.backward:
             later = [self._gathered(q, self.reversed), *(self._gathered(part, self.delayed) for part in (k, v))]
-            gate = self._gathered(gates[1], self.delayed)
-            backward, _ = self._scan(later, gate, self.silence_later, None, layer, 1)
+            silenced = graph.node("Add", self._gathered(gates[2], self.delayed), self.silence_later)
+            halves = graph.nodes("Split", 2, silenced, graph.integers(h, h), axis=-1)
+            backward, _ = self._scan(later, halves, None, layer, 1)
             reads.append(self._gathered(backward, self.reversed))
         rows = [graph.reshape(read, 0, -1, self.config.head_dim) for read in reads]
         ones = graph.constant(np.ones(self.config.head_dim, dtype=np.float32))
@@ -165,24 +166,33 @@ class _Exporter:
         inner = self.linear.product(prepared, _matrix(down))
         return self.linear.product(self.linear.prepare(inner, f"{site}.gate"), _matrix(up), _array(up.bias))
 
-    def _unit(self, x: str) -> str:
-        """l2norm(silu(x)) a head."""
+    def _units(self, layer: LAMAttention, prepared: object) -> list[str]:
+        """l2norm(silu(x)) a head, of queries and keys: one product for both."""
         graph, size = self.graph, self.config.head_dim
-        active = graph.node("QuickGelu", x, domain=CONTRIB, alpha=1.0)
+        parts = (layer.query, layer.key)
+        weight, bias = (
+            np.concatenate([read(part) for part in parts], axis=-1)
+            for read in (_matrix, lambda part: _array(part.bias))
+        )
+        active = graph.node("QuickGelu", self.linear.product(prepared, weight, bias), domain=CONTRIB, alpha=1.0)
         scale = graph.constant(np.full(size, size**-0.5, dtype=np.float32))
         rows = graph.reshape(active, 0, -1, size)
         unit = graph.node("SimplifiedLayerNormalization", rows, scale, epsilon=1e-12, axis=-1)
-        return graph.reshape(unit, 0, -1, self.width)
+        whole = graph.reshape(unit, 0, -1, 2 * self.width)
+        return graph.nodes("Split", 2, whole, graph.integers(self.width, self.width), axis=-1)
 
     def _gates(self, layer: LAMAttention, x: str) -> list[str]:
-        """Each direction's decay and strength (B, T, 2H) before their nonlinearities, then the flux (B, T, H)."""
+        """Decay and strength forward, (B, T, H) each, both backward (B, T, 2H), flux (B, T, H); those the form has.
+
+        All before their nonlinearities.
+        """
         h = self.config.num_heads
         columns, biases, sizes = [], [], []
         for direction in range(layer.directions):
             for part in (layer.decay, layer.strength):
                 columns.append(_matrix(part)[:, direction * h : (direction + 1) * h])
                 biases.append(_array(part.bias)[direction * h : (direction + 1) * h])
-            sizes.append(2 * h)
+            sizes += [h, h] if direction == 0 else [2 * h]
         if self.config.flux:
             columns.append(_matrix(layer.flux))
             biases.append(_array(layer.flux.bias))
@@ -194,26 +204,20 @@ class _Exporter:
     def _scan(
         self,
         parts: tuple[str, ...] | list[str],
-        gates: str,
-        silence: str,
+        gates: list[str],
         state: str | None,
         layer: LAMAttention,
         r: int,
     ) -> tuple[str, str]:
         graph, h = self.graph, self.config.num_heads
-        raw = graph.nodes("Split", 2, graph.node("Add", gates, silence), graph.integers(h, h), axis=-1)
         rate = graph.constant(-np.exp(_array(layer.decay_rate)[r]))
-        decay = graph.node("Mul", graph.node("Softplus", raw[0]), rate)
-        strength = graph.node("Sigmoid", raw[1])
+        decay = graph.node("Mul", graph.node("Softplus", gates[0]), rate)
+        strength = graph.node("Sigmoid", gates[1])
         out, after = graph.nodes(
             "LinearAttention", 2, *parts, state or "", decay, strength,
             domain=CONTRIB, q_num_heads=h, kv_num_heads=h, scale=1.0,
         )  # fmt: skip
         return out, after
-
-
-def _qkv(layer: LAMAttention) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-    return layer.query, layer.key, layer.value
 
 
 def _array(tensor: Tensor) -> Array:

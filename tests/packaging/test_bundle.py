@@ -14,7 +14,7 @@ import pytest
 from lam_backend.model import DeltaNet6Layer
 from lam_backend.packaging.package_lam import NAME, build, main
 
-RUNTIME = ("__init__", "bundle", "encoder", "in_context", "passages", "step", "stream", "text", "vectors")
+RUNTIME = ("__init__", "bundle", "encoder", "in_context", "lanes", "passages", "step", "stream", "text", "vectors")
 FILES = {
     "LICENSE", "LICENSE-APACHE-2.0", "NOTICE", "README.md", "config.json", "config_sentence_transformers.json",
     "lam_config.json", "lam_module.py", "lam_wrapper.py", "model_fp32.onnx", "model_int8.onnx", "modules.json",

@@ -108,7 +108,7 @@ def test_every_form_with_a_graph_has_the_right_one(base: Any, form: dict[str, An
     np.testing.assert_allclose(found[0], (hidden[-1] * keep).sum(1), atol=1e-4)
     np.testing.assert_allclose(found[1] * keep.numpy(), hidden[-1] * keep, atol=2e-5)
     for mine, other in zip(found[2:], after, strict=True):
-        np.testing.assert_allclose(mine, other, atol=2e-5)
+        np.testing.assert_allclose(mine[0], other[0], atol=2e-5)  # a padded text has ended: no one reads its memory
 
 
 @pytest.mark.parametrize("form", [{"memory": "pair"}, {"conv": True}], ids=str)

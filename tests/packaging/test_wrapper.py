@@ -104,6 +104,28 @@ def test_many_threads_one_session(encoder: Any) -> None:
     np.testing.assert_allclose(np.stack(found), alone, atol=1e-5)
 
 
+def test_passes_side_by_side_give_what_one_thread_gives(unpacked: Path, wrapper: ModuleType) -> None:
+    texts = [words(n % 90, n) for n in range(70)]
+    alone = wrapper.LAMEncoder(unpacked, threads=1)
+    for threads in (2, 5, None):
+        many = wrapper.LAMEncoder(unpacked, threads=threads)
+        np.testing.assert_allclose(many.encode(texts), alone.encode(texts), atol=1e-5)
+        np.testing.assert_allclose(
+            many.encode_in_context(texts, window=32), alone.encode_in_context(texts, window=32), atol=1e-5
+        )
+
+
+def test_a_pass_that_fails_fails_the_call_and_no_other(unpacked: Path, wrapper: ModuleType) -> None:
+    encoder = wrapper.LAMEncoder(unpacked, threads=2)
+    texts = [words(20, n) for n in range(40)]
+    expected = encoder.encode(texts)
+    read, encoder._batch_means = encoder._batch_means, lambda step, batch: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        encoder.encode(texts)
+    encoder._batch_means = read
+    np.testing.assert_array_equal(encoder.encode(texts), expected)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [

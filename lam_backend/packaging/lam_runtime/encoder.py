@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from .bundle import BundleError, check_file, read_config
-from .in_context import PASS_TOKENS, InContext
+from .in_context import InContext
+from .lanes import Lanes
 from .passages import LongEncoding, encode_long
 from .step import Step
 from .stream import Stream
@@ -29,7 +31,7 @@ class LAMEncoder:
         path: the bundle's folder; None is the folder this code lies in.
         precision: "int8", "fp32", or None for the bundle's default.
         device: only "cpu"; there for callers that name one.
-        threads: threads of one pass; None leaves it to onnxruntime.
+        threads: threads of one pass, or passes at once; None: onnxruntime's choice, and a pass a core.
         verify: compare each file's SHA-256 with the bundle's record (about 0.1 s).
 
     Raises:
@@ -70,6 +72,7 @@ class LAMEncoder:
         self._words = WordPieces(tokenizer)
         self.tokenizer = self._words.fast
         self._step = Step(graph, self.config, self._words.pad_id, threads)
+        self._lanes = Lanes(self._step, threads)
         self._probe()
 
     # What sentence-transformers' users call
@@ -179,7 +182,7 @@ class LAMEncoder:
         Raises:
             TypeError, ValueError: no list of strings, or a window out of range.
         """
-        reader = InContext(self._step, self._words, self.stream, self.dim, self.segment_length)
+        reader = InContext(self._lanes, self._words, self.stream, self.dim, self.segment_length)
         vectors = reader.vectors(units, window)
         empty = np.flatnonzero(~vectors.any(axis=1))
         if len(empty):
@@ -193,43 +196,54 @@ class LAMEncoder:
         out = np.zeros((len(texts), self.dim), dtype=np.float32)
         whole = [i for i, text in enumerate(texts) if len(text) <= PIECE_CHARACTERS]
         ids = dict(zip(whole, self._ids([texts[i] for i in whole]), strict=True))
-        order = sorted(whole, key=lambda i: -len(ids[i]))
+
+        def read(step: Step, chosen: list[int]) -> list[int]:
+            out[chosen] = self._batch_means(step, [ids[i] for i in chosen])
+            return chosen
+
+        def stream(index: int) -> list[int]:
+            out[index] = self._streamed_mean(texts[index])
+            return [index]
+
         streamed = [i for i in range(len(texts)) if i not in ids]
         done = 0
-        while done < len(texts):
-            if done < len(order):
-                width = min(len(ids[order[done]]), self.segment_length)
-                chosen = order[done : done + min(batch_size, max(1, PASS_TOKENS // width))]
-                out[chosen] = self._batch_means([ids[i] for i in chosen])
-            else:
-                chosen = [streamed[done - len(order)]]
-                out[chosen[0]] = self._streamed_mean(texts[chosen[0]])
-            done += len(chosen)
+        for read_now in chain(self._lanes.each(read, list(self._batches(ids, batch_size))), map(stream, streamed)):
+            done += len(read_now)
             if progress:
                 sys.stderr.write(f"\rTexts: {done}/{len(texts)}" + "\n" * (done == len(texts)))
         return out
 
+    def _batches(self, ids: dict[int, list[int]], batch_size: int) -> Iterator[list[int]]:
+        """Keys of ``ids`` by falling length, so many that a pass stays small; texts of many segments are alone."""
+        order = sorted(ids, key=lambda i: -len(ids[i]))
+        size = self._lanes.size(sum(map(len, ids.values())))
+        start = 0
+        while start < len(order):
+            stop = start + min(batch_size, max(1, size // len(ids[order[start]])))
+            yield order[start:stop]
+            start = stop
+
     def _streamed_mean(self, text: str) -> Floats:
         """Mean of a text too long to be tokenised at once."""
         if self.max_seq_length < NO_LIMIT:
-            cut: Floats = self._batch_means(self._ids([text]))[0]
+            cut: Floats = self._batch_means(self._step, self._ids([text]))[0]
             return cut
         stream = self.stream()
         stream.append(text)
         return stream.mean
 
-    def _batch_means(self, batch: list[list[int]]) -> Floats:
+    def _batch_means(self, step: Step, batch: list[list[int]]) -> Floats:
         """Mean of token vectors of each text (longest first), (B, D), its segments read in order."""
         length = self.segment_length
         lengths = np.array([len(ids) for ids in batch], dtype=np.float32)[:, None]
         if lengths[0] <= length:
-            return self._step.sums(batch) / lengths
+            return step.sums(batch) / lengths
         total = np.zeros((len(batch), self.dim), dtype=np.float32)
         past: list[Floats] | None = None
         for start in range(0, len(batch[0]), length):
             segment = [ids[start : start + length] for ids in batch if len(ids) > start]
             live = len(segment)
-            found, past = self._step.sums_and_memories(segment, past and [state[:live] for state in past])
+            found, past = step.sums_and_memories(segment, past and [state[:live] for state in past])
             total[:live] += found
         means: Floats = total / lengths
         return means

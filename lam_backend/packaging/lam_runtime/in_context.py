@@ -10,28 +10,26 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .lanes import Lanes
 from .step import Step
 from .stream import Stream
 from .text import WordPieces
 from .vectors import Floats, unit
-
-PASS_TOKENS = 2048
-"""Padded tokens in one run of the graph at most."""
 
 
 class InContext:
     """Reads units that follow each other in one text.
 
     Args:
-        step, words: the encoder's graph and tokenizer.
+        lanes, words: the encoder's graph and tokenizer.
         stream: makes an empty stream.
         dim, segment_length: of the encoder.
     """
 
     def __init__(
-        self, step: Step, words: WordPieces, stream: Callable[[], Stream], dim: int, segment_length: int
+        self, lanes: Lanes, words: WordPieces, stream: Callable[[], Stream], dim: int, segment_length: int
     ) -> None:
-        self._step, self._words, self._stream = step, words, stream
+        self._lanes, self._words, self._stream = lanes, words, stream
         self._dim, self._length = dim, segment_length
 
     def vectors(self, units: Sequence[str], window: int | None) -> Floats:
@@ -63,16 +61,21 @@ class InContext:
         def size(run: list[int]) -> int:
             return sum(len(ids[i]) for i in run) + 2
 
-        passes = sorted(passes, key=size, reverse=True)
-        while passes:
-            count = max(1, PASS_TOKENS // size(passes[0]))
-            batch, passes = passes[:count], passes[count:]
-            vectors = self._step.tokens(
-                [self._words.wrapped([token for i in run for token in ids[i]]) for run in batch]
-            )
+        def read(step: Step, batch: list[list[int]]) -> None:
+            vectors = step.tokens([self._words.wrapped([token for i in run for token in ids[i]]) for run in batch])
             for row, run in enumerate(batch):
                 owners = [i for i in run for _ in ids[i]]
                 _add(sums, vectors[row, 1 : len(owners) + 1], owners)
+
+        passes = sorted(passes, key=size, reverse=True)
+        limit = self._lanes.size(sum(map(size, passes)))
+        batches = []
+        while passes:
+            count = max(1, limit // size(passes[0]))
+            batches.append(passes[:count])
+            passes = passes[count:]
+        for _ in self._lanes.each(read, batches):  # each unit is in one run: no two threads write one row
+            pass
 
     def _read_stream(self, units: list[tuple[int, list[int]]], sums: NDArray[np.float64]) -> None:
         stream = self._stream()

@@ -31,16 +31,20 @@ class Step:
         self.memory_shape = (self.layers, heads, size, size)
         self._inputs = [f"s{layer}" for layer in range(self.layers)]
         self._outputs = [f"r{layer}" for layer in range(self.layers)]
-        self._pad_id = pad_id
+        self._graph, self._config, self._pad_id = graph, config, pad_id
         self._empty = np.zeros((1, *self.memory_shape[1:]), dtype=np.float32)
         self._session = _open_session(graph, threads)
+
+    def with_threads(self, threads: int) -> Step:
+        """The same graph in a session of its own."""
+        return Step(self._graph, self._config, self._pad_id, threads)
 
     def sums(self, batch: Ids) -> Floats:
         """Sum of each text's token vectors, (B, D), for texts of one segment at most."""
         return self._run(["sum"], batch, None)[0]
 
     def sums_and_memories(self, batch: Ids, past: list[Floats] | None) -> tuple[Floats, list[Floats]]:
-        """:meth:`sums`, and each layer's memory (B, H, K, V) after the segment."""
+        """:meth:`sums`, and each layer's memory (B, H, K, V) after the segment, right where nothing is padded."""
         found, *after = self._run(["sum", *self._outputs], batch, past)
         return found, after
 
