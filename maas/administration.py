@@ -12,9 +12,10 @@ from maas.embedders.protocol import Embedder
 from maas.errors import NotReadyError
 from maas.idempotency import Repeatable
 from maas.keys import KeyRing
-from maas.records import ApiKey, AuditPage, KeyList, NewApiKey, PurgeReport, ReindexStatus, Scope
+from maas.records import ApiKey, AuditPage, KeyList, NewApiKey, NewSession, PurgeReport, ReindexStatus, Scope
 from maas.reindexing import Reindexer
 from maas.requests import AuditRequest, KeyRequest, RotateRequest, parse
+from maas.sessions import Sessions
 from maas.settings import Settings
 from maas.storage.protocol import AuditQuery, MemoryStore
 
@@ -61,6 +62,19 @@ class Administration:
         """The key's tenant, scopes and user. Raises AuthenticationError."""
         return self._keys.authenticate(key)
 
+    def open_session(self, key: str) -> NewSession:
+        """Sign in to the dashboard. Raises AuthenticationError."""
+        lasts = timedelta(minutes=self.settings.server.ui_session_minutes)
+        return self._sessions.open(self.authenticate(key), lasts)
+
+    def session_key(self, token: str) -> ApiKey:
+        """Who is signed in with a token. Raises AuthenticationError once the session or its key has ended."""
+        return self._sessions.key(token)
+
+    def close_session(self, token: str) -> None:
+        """Sign out; a session that is not there is closed already."""
+        self._sessions.close(token)
+
     def ensure_bootstrap_key(self) -> NewApiKey | None:
         """The first admin key of a database without keys: ``settings.bootstrap_key``, else a new one."""
         return self._keys.bootstrap(self.settings.bootstrap_key)
@@ -106,6 +120,7 @@ class Administration:
             since = datetime.max.replace(tzinfo=UTC) if unless_within is None else now - unless_within
             if not transaction.claim("purge", now, since):
                 return None
+            transaction.drop_sessions(now)
             dropped = transaction.drop_audit(now - timedelta(days=keep_days)) if keep_days else 0
             scopes = list(transaction.users())
         expired = sum(self._purge_user(scope, now) for scope in scopes)
@@ -137,6 +152,10 @@ class Administration:
     @property
     def _keys(self) -> KeyRing:
         return KeyRing(self._store, self.tenant, self.actor, self._clock)
+
+    @property
+    def _sessions(self) -> Sessions:
+        return Sessions(self._store, self._clock)
 
     @property
     def _reindexer(self) -> Reindexer:

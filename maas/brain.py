@@ -25,6 +25,7 @@ from maas.errors import (
 from maas.idempotency import Repeatable
 from maas.ids import UlidFactory
 from maas.items import Item, indexed_text, items_of
+from maas.overviews import Overviews
 from maas.portability import Portability
 from maas.prompting import Prompting
 from maas.recall.cursor import decode_cursor, encode_cursor
@@ -71,7 +72,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class PersonalMemoryBrain(Administration, Documents, Portability, Prompting):
+class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Prompting):
     """Stores and recalls memories of one tenant. Safe to share between threads; use it as a context manager.
 
     Args:

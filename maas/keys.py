@@ -101,12 +101,7 @@ class KeyRing:
         expected = found[1] if found else bytes(32)
         if not hmac.compare_digest(_sha256(key), expected) or found is None:
             raise AuthenticationError("the API key is not known here; create one with `maas keys create`")
-        known, now = found[0], self._clock()
-        if known.revoked_at is not None:
-            raise AuthenticationError("the API key was revoked; create another with `maas keys create`")
-        if known.expires_at is not None and known.expires_at <= now:
-            raise AuthenticationError("the API key has expired; create another with `maas keys create`")
-        return known
+        return still_works(found[0], self._clock())
 
     def bootstrap(self, given: str | None) -> NewApiKey | None:
         """The first key of a database, with every scope: ``given``, else a new one. None if there are keys.
@@ -145,6 +140,15 @@ class KeyRing:
             expires_at=request.expires_at,
             key=f"maas_{key_id}_{secret}",
         )
+
+
+def still_works(key: ApiKey, now: datetime) -> ApiKey:
+    """The key itself. Raises AuthenticationError for one that was revoked or has expired."""
+    if key.revoked_at is not None:
+        raise AuthenticationError("the API key was revoked; create another with `maas keys create`")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise AuthenticationError("the API key has expired; create another with `maas keys create`")
+    return key
 
 
 def _random_parts() -> tuple[str, str]:

@@ -271,6 +271,54 @@ class KeyList(Record):
     results: list[ApiKey]
 
 
+class UserSummary(Record):
+    """A user of a tenant, and how much is kept of them."""
+
+    user_id: str
+    memories: int = Field(description="Passages of documents included.")
+    documents: int
+    latest: datetime | None = Field(None, description="When the newest memory was said.")
+
+
+class UserPage(Record):
+    """By id; ``next_cursor`` is null on the last page."""
+
+    results: list[UserSummary]
+    next_cursor: str | None = None
+
+
+class NewSession(Record):
+    """Somebody has just signed in: ``token`` is told once, and its hash is kept."""
+
+    token: str
+    key: ApiKey
+    expires_at: datetime
+
+
+class Surroundings(Record):
+    """What lies around a memory: the turns of its session before and after it, and the nearest in meaning."""
+
+    before: list[Memory] = Field(default_factory=list, description="The earliest first.")
+    after: list[Memory] = Field(default_factory=list)
+    nearest: list[SearchHit] = Field(default_factory=list, description="``score`` is the cosine.")
+
+
+class Place(Record):
+    """A memory on a map: ``x`` and ``y`` are in -1..1."""
+
+    x: float
+    y: float
+    memory: Memory
+
+
+class Landscape(Record):
+    """Memories laid out so that what is alike in meaning lies close."""
+
+    places: list[Place] = Field(description="Newest first.")
+    total: int = Field(description="Memories of the user; the places are the newest of them.")
+    shown_variance: float = Field(description="The share of the differences in meaning that two axes can show.")
+
+
 class ReindexStatus(Record):
     """Progress of re-embedding to the current embedder's fingerprint."""
 

@@ -329,6 +329,14 @@ class RotateRequest(Request):
     grace_seconds: Annotated[int, Strict(), Field(ge=0, le=30 * 86_400)] = 0
 
 
+class UserListRequest(Request):
+    """``matching``: only ids that contain it, in any case; ``cursor``: the last id seen."""
+
+    matching: Annotated[str, Field(max_length=MAX_ID_LENGTH), AfterValidator(_storable)] = ""
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: Identifier | None = None
+
+
 class AuditRequest(Request):
     """``cursor``: the number of the last entry seen."""
 

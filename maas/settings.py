@@ -33,6 +33,10 @@ class ServerSettings(Section):
     requests_per_minute: int = Field(
         0, ge=0, description="Requests of one key in any minute, in each worker; more are answered 429. 0: no limit."
     )
+    ui: bool = Field(True, description="Serve the dashboard under `/ui`.")
+    ui_session_minutes: PositiveInt = Field(
+        480, le=43_200, description="How long a sign-in to the dashboard lasts; it ends with its key in any case."
+    )
 
 
 class AuthSettings(Section):

@@ -50,7 +50,7 @@ class Grant:
     def check_whole_tenant(self) -> None:
         if self.user_id is not None:
             raise PermissionDeniedError(
-                f"this key is narrowed to the user {self.user_id!r}; administration needs one that is not"
+                f"this key is narrowed to the user {self.user_id!r}; this needs one that is not"
             )
 
 

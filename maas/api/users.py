@@ -14,10 +14,10 @@ from starlette.responses import Response, StreamingResponse
 
 from maas.api.answers import answer
 from maas.api.bodies import json_lines
-from maas.api.dependencies import Call, Grant, PlainCall
+from maas.api.dependencies import Call, Grant, PlainCall, given
 from maas.api.openapi import operation
-from maas.records import ErasureReceipt, ImportReport
-from maas.requests import Identifier, parse
+from maas.records import ErasureReceipt, ImportReport, UserPage
+from maas.requests import Identifier, UserListRequest, parse
 from maas.requests import Request as RequestModel
 
 JSON_LINES = "application/x-ndjson"
@@ -35,6 +35,14 @@ class ImportQuery(RequestModel):
     """``user_id``: give every line to this user, whoever it was exported from."""
 
     user_id: Identifier | None = None
+
+
+@router.get("/v1/users", response_model=UserPage, openapi_extra=operation(query=UserListRequest))
+def list_users(call: PlainCall) -> Response:
+    """The users of this tenant by id, with how much is kept of each. For keys that are not narrowed to one."""
+    grant = call.grant("read")
+    grant.check_whole_tenant()
+    return answer(grant.brain.list_users(**given(call.query(UserListRequest))))
 
 
 @router.get(

@@ -32,6 +32,7 @@ from maas.records import (
     RecallResponse,
     ReindexStatus,
     StoreResponse,
+    UserPage,
 )
 from maas.requests import (
     BatchRequest,
@@ -44,6 +45,7 @@ from maas.requests import (
     RecallRequest,
     StoreRequest,
     UpdateRequest,
+    UserListRequest,
     parse,
 )
 
@@ -156,6 +158,11 @@ def import_memories(user_id: str | None, key: str | None) -> Call[ImportReport]:
 def encode(texts: Sequence[str]) -> Call[Vectors]:
     request = parse(EncodeRequest, {"texts": list(texts)})
     return Call("POST", "/encode", _vectors, content=_body(request))
+
+
+def list_users(given: Mapping[str, Any]) -> Call[UserPage]:
+    request = parse(UserListRequest, _without_none(given))
+    return Call("GET", "/v1/users", _reader(UserPage), request.model_dump(mode="json", exclude_none=True))
 
 
 def create_key(fields: Mapping[str, Any], key: str | None) -> Call[NewApiKey]:

@@ -44,6 +44,7 @@ from maas.records import (
     RecallResponse,
     ReindexStatus,
     StoreResponse,
+    UserPage,
 )
 from maas.requests import Message, StoreRequest
 
@@ -307,6 +308,10 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
     async def create_key(self, *, idempotency_key: str | None = None, **fields: Any) -> NewApiKey:
         """Make a key of this tenant; fields are those of KeyRequest."""
         return await self._send(_requests.create_key(fields, idempotency_key))
+
+    async def list_users(self, *, matching: str = "", limit: int = 50, cursor: str | None = None) -> UserPage:
+        """One page of the tenant's users, by id."""
+        return await self._send(_requests.list_users({"matching": matching, "limit": limit, "cursor": cursor}))
 
     async def list_keys(self) -> KeyList:
         return await self._send(_requests.list_keys())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from maas.embedders.protocol import Vectors
 from maas.recall.filters import Filter
 from maas.recall.lexical import Evidence, Layout
-from maas.records import ApiKey, AuditEntry, BackupRecord, HistoryEntry, Memory, Scope
+from maas.records import ApiKey, AuditEntry, BackupRecord, HistoryEntry, Memory, Scope, UserSummary
 
 Seqs = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -180,6 +180,17 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody signed in to the dashboard; it ends with its key, whatever ``expires_at`` says."""
+
+    token_sha256: bytes
+    tenant_id: str
+    key_id: str
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ReindexRun:
     fingerprint: str
     state: str
@@ -308,6 +319,12 @@ class ReadTransaction(Protocol):
 
     def any_api_key(self) -> bool: ...
 
+    def session(self, token_sha256: bytes) -> Session | None:
+        """The session a token opens. Without a tenant: it is what finds the key, and that the tenant."""
+
+    def user_list(self, tenant: str, limit: int, after: str = "", matching: str = "") -> list[UserSummary]:
+        """Users of a tenant by id, those beyond ``after``; ``matching``: only ids that contain it, in any case."""
+
     def users(self) -> Iterator[Scope]:
         """Every user of every tenant, for re-embedding."""
 
@@ -373,6 +390,13 @@ class WriteTransaction(ReadTransaction, Protocol):
     def revoke_api_key(self, tenant: str, key_id: str, at: datetime) -> ApiKey | None: ...
 
     def expire_api_key(self, tenant: str, key_id: str, at: datetime) -> None: ...
+
+    def add_session(self, session: Session) -> None: ...
+
+    def drop_session(self, token_sha256: bytes) -> None: ...
+
+    def drop_sessions(self, ended: datetime) -> int:
+        """Remove the sessions of all tenants that had ended by then; returns how many."""
 
     def add_vectors(
         self, scope: Scope, fingerprint: str, rows: Sequence[tuple[Unembedded, NDArray[np.float32]]]

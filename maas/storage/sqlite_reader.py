@@ -22,6 +22,7 @@ from maas.storage.engine import Transaction
 from maas.storage.narrowing import Narrowing, narrowing_key
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, SessionTurn, Where
 from maas.storage.rows import MEMORY_COLUMNS, SpaceRow, UserRow, to_entry, to_memory
+from maas.storage.sessions import SessionQueries
 from maas.storage.sqlite_admin import AdminQueries
 from maas.storage.sqlite_documents import DocumentQueries
 from maas.storage.sqlite_time import TimeQueries
@@ -36,6 +37,7 @@ from maas.storage.tables import (
     vectors,
 )
 from maas.storage.turn_table import TurnRow, TurnTable
+from maas.storage.user_list import UserListQueries
 from maas.storage.vector_index import VectorIndex, unpack
 from maas.storage.where import live, narrowed, owned
 
@@ -68,7 +70,7 @@ class Caches:
         self.turns.clear()
 
 
-class SqliteReader(AdminQueries, TimeQueries, DocumentQueries):
+class SqliteReader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserListQueries):
     """Implements ReadTransaction; see maas/storage/protocol.py for what each method promises."""
 
     _writes = False

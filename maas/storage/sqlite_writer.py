@@ -17,6 +17,7 @@ from maas.storage import statements
 from maas.storage.engine import Transaction
 from maas.storage.protocol import NewMemory, Remembered, Replacement, Unembedded
 from maas.storage.rows import API_KEY_COLUMNS, UserRow, memory_values, to_api_key, words_of
+from maas.storage.sessions import SessionChanges
 from maas.storage.sqlite_documents import DocumentChanges
 from maas.storage.sqlite_reader import Caches
 from maas.storage.sqlite_upkeep import UpkeepChanges
@@ -58,7 +59,7 @@ _OF_A_USER = (
 )
 
 
-class SqliteWriter(UpkeepChanges, DocumentChanges):
+class SqliteWriter(UpkeepChanges, DocumentChanges, SessionChanges):
     """Implements WriteTransaction; see maas/storage/protocol.py for what each method promises."""
 
     _writes = True

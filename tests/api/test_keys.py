@@ -25,6 +25,7 @@ ROUTES = [
     ("GET", "/v1/documents", "read"),
     ("GET", "/v1/documents/x", "read"),
     ("DELETE", "/v1/documents/x", "write"),
+    ("GET", "/v1/users", "read"),
     ("DELETE", "/v1/users/x", "write"),
     ("GET", "/v1/users/x/export", "read"),
     ("POST", "/v1/import", "write"),

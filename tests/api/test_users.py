@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from tests.api.problems import fields_of, problem_of
-from tests.live import someone
+from tests.live import Live, someone
 
 STRANGE = ["a/b", "50%", "x&y=z", "..", ".", "a/../b", "a/export", "名前 🐈", "?q#f", " padded "]
 
@@ -71,3 +71,16 @@ def test_a_line_over_the_limit_is_too_large(http: httpx2.Client) -> None:
 
 def test_import_refuses_unknown_parameters(http: httpx2.Client) -> None:
     assert fields_of(http.post("/v1/import?colour=red"), 422) == {"colour"}
+
+
+def test_users_are_listed_with_counts(http: httpx2.Client, live: Live, user: str) -> None:
+    for text in ("one", "two"):
+        http.post("/v1/memories", json={"user_id": user, "text": text}).raise_for_status()
+    page = http.get("/v1/users", params={"matching": user[:20], "limit": 5}).json()
+    (found,) = page["results"]
+    assert (found["user_id"], found["memories"], found["documents"]) == (user, 2, 0)
+    assert found["latest"]
+    with live.http(live.key(user_id=user)) as narrowed:
+        assert narrowed.get("/v1/users").status_code == 403
+    with live.http(live.key(tenant="elsewhere")) as stranger:
+        assert stranger.get("/v1/users").json() == {"results": [], "next_cursor": None}

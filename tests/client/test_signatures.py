@@ -18,6 +18,7 @@ from maas.requests import (
     RecallRequest,
     StoreRequest,
     UpdateRequest,
+    UserListRequest,
 )
 
 # Arguments that a method takes as **fields are those of its request.
@@ -31,6 +32,7 @@ FIELDS: dict[str, type[BaseModel]] = {
     "list_documents": DocumentListRequest,
     "update": UpdateRequest,
     "create_key": KeyRequest,
+    "list_users": UserListRequest,
 }
 METHODS = [
     *(
@@ -51,6 +53,7 @@ METHODS = [
     ),
     *("store_document", "get_document", "list_documents", "delete_document"),
     *("erase_user", "export_user", "import_memories", "encode"),
+    "list_users",
     *("create_key", "list_keys", "revoke_key", "reindex", "reindex_status", "ready"),
 ]
 

@@ -12,7 +12,15 @@ import pytest
 from maas import Settings
 from maas.recall.analysis import document_terms
 from maas.records import ApiKey, Memory, Scope
-from maas.storage.protocol import MemoryStore, NewMemory, Remembered, Replacement, Where, WriteTransaction
+from maas.storage.protocol import (
+    MemoryStore,
+    NewMemory,
+    Remembered,
+    Replacement,
+    Session,
+    Where,
+    WriteTransaction,
+)
 from maas.storage.sqlite_store import SqliteStore
 from maas.storing import version_entry
 from tests.fakes import FakeEmbedder
@@ -220,3 +228,29 @@ def test_times_and_importances_come_in_the_order_asked(store: MemoryStore) -> No
         assert newest <= NOW
         assert transaction.latest(ANN, NOW - timedelta(days=9999)) is None
         assert transaction.earlier_versions(ANN, Where(now=NOW, as_of=NOW), 10) == {}
+
+
+def test_sessions_are_found_by_their_token_and_dropped(store: MemoryStore) -> None:
+    kept, ended = (Session(bytes([n]) * 32, "t", "key", NOW, NOW + timedelta(hours=n)) for n in (2, 1))
+    with store.write() as transaction:
+        transaction.add_session(kept)
+        transaction.add_session(ended)
+        assert transaction.drop_sessions(NOW + timedelta(hours=1)) == 1
+    with store.read() as transaction:
+        assert transaction.session(kept.token_sha256) == kept
+        assert transaction.session(ended.token_sha256) is None
+    with store.write() as transaction:
+        transaction.drop_session(kept.token_sha256)
+        assert transaction.session(kept.token_sha256) is None
+
+
+def test_users_of_a_tenant_are_listed_by_id(store: MemoryStore) -> None:
+    fill(store, BOB, "red fish")
+    fill(store, ANN, "red fish", "blue bird")
+    fill(store, Scope("other", "cleo"), "red fish")
+    with store.read() as transaction:
+        assert [(user.user_id, user.memories) for user in transaction.user_list("t", 5)] == [("ann", 2), ("bob", 1)]
+        assert transaction.user_list("t", 1)[0].latest == NOW + timedelta(minutes=1)
+        assert [user.user_id for user in transaction.user_list("t", 5, after="ann")] == ["bob"]
+        assert [user.user_id for user in transaction.user_list("t", 5, matching="NN")] == ["ann"]
+        assert transaction.user_list("t", 5, matching="%") == []

@@ -23,10 +23,13 @@ OWNED = (
     "documents",
     "document_sources",
 )
-# Users are listed for re-embedding and purging, unread documents for whoever reads on: both then go user by user.
-# A tag leads to its user inside a tenant. The rows behind the index of words are named by the numbers of rows that
-# were found in a scope.
+# The users of a tenant are listed for a key of it; all users for re-embedding and purging, and unread documents for
+# whoever reads on: both then go user by user. A tag leads to its user inside a tenant. The rows behind the index of
+# words are named by the numbers of rows that were found in a scope.
 EXCEPTIONS = (
+    re.compile(
+        r"^SELECT users\.user_id, users\.memories, .* FROM users WHERE users\.tenant_id = \? AND users\.user_id > "
+    ),
     re.compile(r"^SELECT users\.tenant_id, users\.user_id FROM users ORDER BY users\.number$"),
     re.compile(r"^SELECT user_tags\.user_id, users\.tag FROM user_tags JOIN users .* WHERE user_tags\.tenant_id = "),
     re.compile(r"^SELECT documents\.tenant_id, .* FROM documents WHERE documents\.state = (\?|:state_1)$"),
@@ -117,6 +120,9 @@ def test_every_statement_of_every_call_names_tenant_and_user(settings: Settings,
         brain.recall("text", user_id="u")
         brain.unread_documents()
         brain.delete_document(document.id)
+        brain.list_users(matching="u")
+        brain.surroundings(brain.list(user_id="u").results[0].id)
+        brain.landscape("u")
         brain.purge()
         brain.audit(user_id="u")
         brain.erase_user("u")
