@@ -199,27 +199,31 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         request = parse(RecallRequest, {"query": query, "user_id": user_id, **fields})
         scope, where = Scope(self.tenant, request.user_id), self._where(request)
         vector = None if request.mode == "lexical" else self._encode_all([request.query])[0]
-        priors = priors_for(request, self.settings.recall, where.now, partial(self._latest, scope))
-        question = Question(
-            text=request.query,
-            vector=vector,
-            fingerprint=self._embedder.fingerprint,
-            context=self._contexts.space,
-            mode=request.mode,
-            top_k=request.top_k,
-            candidates=self.settings.recall.candidates,
-            min_score=request.min_score,
-            explain=request.explain,
-            mmr=request.balance,
-            late=late_interaction(self._embedder, request.query) if request.rerank else None,
-            priors=priors,
-            past=self._past(scope, where, request.mode),
-        )
+        late = late_interaction(self._embedder, request.query) if request.rerank else None
+        past = self._past(scope, where, request.mode)
         with self._store.read() as transaction:
             if vector is not None:
                 self._refuse_foreign_vectors(transaction, scope, request.mode)
+            latest = partial(transaction.latest, scope)
+            question = Question(
+                text=request.query,
+                vector=vector,
+                fingerprint=self._embedder.fingerprint,
+                context=self._contexts.space,
+                mode=request.mode,
+                top_k=request.top_k,
+                candidates=self.settings.recall.candidates,
+                min_score=request.min_score,
+                explain=request.explain,
+                mmr=request.balance,
+                late=late,
+                priors=priors_for(request, self.settings.recall, where.now, latest),
+                past=past,
+            )
             hits = with_neighbours(transaction, scope, search(transaction, scope, question, where))
-        return RecallResponse(results=hits, periods=list(priors.periods), took_ms=(time.perf_counter() - started) * 1e3)
+        return RecallResponse(
+            results=hits, periods=list(question.priors.periods), took_ms=(time.perf_counter() - started) * 1e3
+        )
 
     def _refuse_foreign_vectors(self, transaction: ReadTransaction, scope: Scope, mode: Mode) -> None:
         """While re-embedding runs, a hybrid recall answers from what is done and from the words of the rest.
@@ -342,10 +346,6 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             filters=parse_filters(request.filters),
             as_of=request.as_of if isinstance(request, SearchRequest) else None,
         )
-
-    def _latest(self, scope: Scope, now: datetime) -> datetime | None:
-        with self._store.read() as transaction:
-            return transaction.latest(scope, now)
 
     def _past(self, scope: Scope, where: Where, mode: Mode) -> Past | None:
         if where.as_of is None:

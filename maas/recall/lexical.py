@@ -32,6 +32,7 @@ class Layout:
     Attributes:
         seqs: (n,) row numbers, ascending.
         lengths: (n,) terms of each.
+        created: (n,) microseconds since 1970.
         before, after: (n,) place of the session's turn before and after; −1 where there is none.
         session: (n,) number of its session, −1 for a memory of none.
         session_lengths: (s,) terms of each session.
@@ -42,6 +43,7 @@ class Layout:
 
     seqs: Places
     lengths: Values
+    created: Places
     before: Places
     after: Places
     session: Places

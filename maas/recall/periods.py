@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
@@ -136,17 +136,19 @@ def _span(phrase: str, now: datetime) -> tuple[datetime, datetime] | None:
     if ago := re.fullmatch(rf"({COUNT}) ({UNIT})s? ago", words):
         at = now - _length(ago[1], ago[2])
         return _around(at, "year" if ago[2] == "decade" else "week" if ago[2] == "fortnight" else ago[2])
-    return _parsed(words, now)
+    return _parsed(words, _midnight(now))
 
 
-def _parsed(words: str, now: datetime) -> tuple[datetime, datetime] | None:
-    data = _parser().get(words, now)
+@lru_cache(maxsize=4096)
+def _parsed(words: str, day: datetime) -> tuple[datetime, datetime] | None:
+    """What dateparser makes of the words on this ``day``: it takes a millisecond, and people say the same few."""
+    data = _parser().get(words, day)
     if data is None and (
         month := re.search(rf"{MONTH}\b(?: {YEAR})?", re.sub(r"\b\d{1,2}(?:st|nd|rd|th)?\b ?", "", words))
     ):
-        data = _parser().get(month.group(), now)
+        data = _parser().get(month.group(), day)
     if data is None and (month := re.fullmatch(r"(\d{4}-\d\d)-\d\d", words)):
-        data = _parser().get(month[1], now)
+        data = _parser().get(month[1], day)
     return None if data is None else _around(*data)
 
 

@@ -48,18 +48,17 @@ class Priors:
     recency_half_life_days: float = 30.0
     importance_weight: float = 0.0
 
-    def needed(self, any_importance: Callable[[], bool]) -> bool:
-        """Whether a factor can differ from 1; ``any_importance``: whether some memory has one."""
-        if (self.periods and self.time_weight) or self.recency_weight:
-            return True
-        return self.importance_weight > 0 and any_importance()
+    @property
+    def weigh(self) -> bool:
+        """Whether a factor can differ from 1."""
+        return bool(self.periods and self.time_weight) or self.recency_weight > 0 or self.importance_weight > 0
 
-    def odds(self, created: NDArray[np.int64], importance: Floats) -> dict[str, Floats]:
+    def odds(self, created: NDArray[np.int64], importance: Floats | None) -> dict[str, Floats]:
         """Factors (n,) by name, those in use.
 
         Args:
             created: microseconds since 1970, (n,).
-            importance: 0..1, NaN where there is none, (n,).
+            importance: 0..1, NaN where there is none, (n,); None if no memory has one.
         """
         factors: dict[str, Floats] = {}
         if self.periods and self.time_weight:
@@ -68,7 +67,7 @@ class Priors:
         if self.recency_weight:
             ages = np.maximum(_microseconds(self.now) - created, 0) / (_DAY / _MICROSECOND)
             factors["recency"] = 1 + self.recency_weight * np.exp2(-ages / self.recency_half_life_days)
-        if self.importance_weight:
+        if self.importance_weight and importance is not None:
             factors["importance"] = (1 + self.importance_weight) ** (2 * np.nan_to_num(importance, nan=0.5) - 1)
         return factors
 

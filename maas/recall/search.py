@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +67,7 @@ def search(transaction: ReadTransaction, scope: Scope, question: Question, where
     ranking = _with_past(rank(transaction, scope, question, where), question)
     if question.late is not None:
         ranking = _reranked(transaction, scope, ranking, question, where)
-    if question.priors.needed(partial(transaction.any_importance, scope)):
+    if question.priors.weigh:
         ranking = _weighed(transaction, scope, ranking, question.priors)
     wanted = question.top_k if question.mmr is None else max(_POOL, _POOL_FACTOR * question.top_k)
     chosen = _contenders(ranking, question.min_score, wanted)
@@ -102,7 +101,7 @@ def rank(transaction: ReadTransaction, scope: Scope, question: Question, where: 
     parts: dict[str, Values] = {}
     seqs: Seqs = np.empty(0, np.int64)
     if question.vector is not None:
-        for space in filter(None, [question.fingerprint, question.context]):
+        for space in _spaces_to_search(transaction, scope, question):
             near = transaction.dense(scope, space, question.vector[None, :], k, where)[0]
             seqs = np.union1d(seqs, near.seqs)
     if question.mode != "dense":
@@ -119,6 +118,15 @@ def rank(transaction: ReadTransaction, scope: Scope, question: Question, where: 
     curve = CURVES[question.mode]
     background = curve.background(evidence, transaction.coverage(scope, question.fingerprint).memories)
     return Ranking(seqs, curve.probabilities(evidence, background), parts, background)
+
+
+def _spaces_to_search(transaction: ReadTransaction, scope: Scope, question: Question) -> list[str]:
+    """Where every memory has been read in context, a search of the vectors alone finds nothing that words do not."""
+    if question.context is None:
+        return [question.fingerprint]
+    if question.mode == "hybrid" and transaction.coverage(scope, question.context).complete:
+        return [question.context]
+    return [question.fingerprint, question.context]
 
 
 def _vector_parts(mode: Mode, alone: NDArray[np.floating], read: NDArray[np.floating]) -> dict[str, Values]:
@@ -204,9 +212,15 @@ def _reranked(
 
 
 def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, priors: Priors) -> Ranking:
-    traits = transaction.traits(scope, ranking.seqs)
-    factors = priors.odds(traits.created, traits.importance)
-    return replace(ranking, scores=raise_odds(ranking.scores, factors), factors=factors)
+    if priors.importance_weight > 0 and transaction.any_importance(scope):
+        traits = transaction.traits(scope, ranking.seqs)
+        created, importance = traits.created, traits.importance
+    else:
+        layout = transaction.layout(scope)
+        # The last is for rows that a newer snapshot, which the layout may show, has removed: nobody will see them.
+        created, importance = np.append(layout.created, 0)[layout.places(ranking.seqs)], None
+    factors = priors.odds(created, importance)
+    return replace(ranking, scores=raise_odds(ranking.scores, factors), factors=factors) if factors else ranking
 
 
 def _contenders(ranking: Ranking, min_score: float, k: int) -> NDArray[np.int64]:

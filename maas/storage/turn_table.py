@@ -106,6 +106,7 @@ def _laid_out(rows: NDArray[np.void], speakers: tuple[str, ...]) -> Layout:
     return Layout(
         seqs=np.ascontiguousarray(rows["seq"]),
         lengths=lengths,
+        created=np.ascontiguousarray(rows["at"]),
         before=before,
         after=after,
         session=session,

@@ -27,7 +27,7 @@ def odds(priors: Priors, *times: datetime, importance: float = float("nan")) -> 
 
 def test_time_is_full_inside_and_halves_with_each_length_outside() -> None:
     priors = Priors(now=NOW, periods=(MAY,), time_weight=2.0)
-    assert priors.needed(lambda: False)
+    assert priors.weigh
     inside, last, after, far = odds(
         priors, MAY.start, MAY.end - timedelta(microseconds=1), MAY.end + timedelta(days=31), MAY.end.replace(year=2030)
     )["time"]
@@ -50,10 +50,11 @@ def test_importance_lifts_and_lowers(importance: float, factor: float) -> None:
 
 def test_weights_of_nothing_ask_for_nothing() -> None:
     priors = Priors(now=NOW, periods=(MAY,))
-    assert not priors.needed(lambda: True)
-    important = Priors(now=NOW, importance_weight=1)
-    assert (important.needed(lambda: True), important.needed(lambda: False)) == (True, False)
+    assert not priors.weigh
     assert odds(priors, NOW) == {}
+    important = Priors(now=NOW, importance_weight=1)
+    assert important.weigh
+    assert important.odds(microseconds(NOW), None) == {}
 
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=20).map(np.array)
