@@ -7,6 +7,7 @@ Train the forms with ``python -m lam_backend.training distill --tokens N`` and o
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lam_backend.attention import parameter_count
 from lam_backend.config import LAMConfig
@@ -24,9 +26,11 @@ from lam_backend.evaluation.plots import Line, save_plot
 from lam_backend.evaluation.ranking import measures, percent, top
 from lam_backend.evaluation.report import Part, Table, correlation, number
 from lam_backend.evaluation.retrieval import WINDOW, alone, both, in_sessions
-from lam_backend.evaluation.speed import interleaved
+from lam_backend.evaluation.speed import Encode, interleaved
 from lam_backend.evaluation.sts import correlations, cosines
 from lam_backend.model import DeltaNet6Layer
+from lam_backend.packaging.lam_runtime import LAMEncoder
+from lam_backend.packaging.package_lam import build_folder
 
 CONVERSATIONS = 3
 TIMED = (35, 512)
@@ -83,11 +87,13 @@ def measure_ablation(bench: Bench, folders: Sequence[Path]) -> Part:
     if len(budgets := {run.budget for run in runs}) > 1:
         raise ValueError(f"the runs had budgets of {sorted(budgets)} tokens; expected one budget for all")
     models = [DeltaNet6Layer(bench.model.base_path, run.folder, run.config) for run in runs]
-    microseconds = _timed(bench, models)
+    microseconds = _timed(bench, [model.encode for model in models])
+    graphs = _graphs(bench, models)
+    in_graph = dict(zip(graphs, _timed(bench, list(graphs.values())), strict=True))
     dev = read_stsb(bench.data, "dev")
     conversations = read_locomo(bench.data)[: 1 if bench.quick else CONVERSATIONS]
     rows, figures = [], []
-    for run, model, times in zip(runs, models, microseconds, strict=True):
+    for index, (run, model, times) in enumerate(zip(runs, models, microseconds, strict=True)):
         own = replace(bench, model=model, checkpoint=run.folder)
         pearson, spearman = correlations(cosines(own.lam.encode, dev), dev.score)
         turns = _turns(own, conversations)
@@ -100,6 +106,7 @@ def measure_ablation(bench: Bench, folders: Sequence[Path]) -> Part:
             "dev_spearman": spearman,
             **turns,
             "microseconds": dict(zip(TIMED, times, strict=True)),
+            "microseconds_int8_graph": dict(zip(TIMED, in_graph.get(index, []), strict=False)),
         }
         figures.append(figure)
         rows.append(
@@ -112,11 +119,14 @@ def measure_ablation(bench: Bench, folders: Sequence[Path]) -> Part:
                 correlation(spearman),
                 *(number(value) for value in turns.values()),
                 *(number(value) for value in times),
+                *(number(value) for value in in_graph.get(index, [])),
+                *("none" for _ in TIMED if index not in in_graph),
             ]
         )
     part = Part("ablation", "Forms at one budget")
     columns = ["run", "form", "attention parameters", "tokens read", "dev Pearson", "dev Spearman"]
-    columns += ["LoCoMo turn", "in context", "both", *(f"µs a token at {tokens}" for tokens in TIMED)]
+    columns += ["LoCoMo turn", "in context", "both"]
+    columns += [f"µs a token at {tokens}, {kind}" for kind in ("torch", "int8 graph") for tokens in TIMED]
     part.tables.append(Table(f"Budget {runs[0].budget:,} tokens", columns, rows))
     part.figures["runs"] = figures
     lines = [Line(run.folder.name, [t for t, _ in run.curve], [p for _, p in run.curve]) for run in runs]
@@ -126,7 +136,7 @@ def measure_ablation(bench: Bench, folders: Sequence[Path]) -> Part:
     part.plots.append(plot)
     part.notes += [
         f"LoCoMo: mean@10 of {len(conversations)} conversations, %; in context: {WINDOW} tokens of the session.",
-        "Microseconds: torch, batches, median of interleaved rounds over all forms.",
+        "Microseconds: batches, median of interleaved rounds. Two memories a head, or a convolution, have no graph.",
     ]
     return part
 
@@ -142,15 +152,28 @@ def _turns(bench: Bench, conversations: Sequence[Conversation]) -> dict[str, flo
     return {name: percent(np.concatenate(values)) for name, values in found.items()}
 
 
-def _timed(bench: Bench, models: Sequence[DeltaNet6Layer]) -> list[list[float]]:
-    """Microseconds a token at each of TIMED, for each model."""
+def _graphs(bench: Bench, models: Sequence[DeltaNet6Layer]) -> dict[int, Encode]:
+    """``encode`` of each model's int8 graph, by its place; forms without a graph are left out."""
+    found: dict[int, Encode] = {}
+    for index, model in enumerate(models):
+        try:
+            folder = build_folder(model, bench.out / "graphs" / str(index))
+        except ValueError:
+            continue
+        found[index] = LAMEncoder(folder, "int8", threads=torch.get_num_threads()).encode
+    shutil.rmtree(bench.out / "graphs", ignore_errors=True)  # the sessions hold what they need
+    return found
+
+
+def _timed(bench: Bench, encoders: Sequence[Encode]) -> list[list[float]]:
+    """Microseconds a token at each of TIMED, for each encoder."""
     columns = []
-    for tokens in TIMED:
+    for tokens in TIMED if encoders else ():
         count = max(1, (512 if bench.quick else 4096) // tokens)
         texts = texts_of_length(bench.model.tokenizer, book_files(bench.data), tokens, count)
-        seconds = interleaved([partial(model.encode, texts) for model in models], 2 if bench.quick else 5)
+        seconds = interleaved([partial(encode, texts) for encode in encoders], 2 if bench.quick else 5)
         columns.append(1e6 * np.median(seconds, axis=0) / (tokens * count))
-    return [[float(column[index]) for column in columns] for index in range(len(models))]
+    return [[float(column[index]) for column in columns] for index in range(len(encoders))]
 
 
 def _worded(key: str, value: object) -> str:
