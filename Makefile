@@ -1,6 +1,7 @@
 # make serve   set up what is missing, package the encoder, serve on 127.0.0.1:8000   (ARGS="--port 9000" is passed on)
 # make test    set up what is missing, then run the whole suite       (ARGS="tests/api -x" narrows it)
 # make test-all  the same, and the frameworks' own suites against maas's adapters, in an environment of their own
+# make docs    build the documentation site into build/site, strictly
 # make lint    ruff and mypy --strict
 # make clean   remove the environment, the bundle and caches; the data folder stays
 
@@ -18,7 +19,7 @@ BUNDLE  := dist/lam-base-v1/lam_config.json
 ADAPTERS := .venv-adapters
 ADAPTERS_PYTHON := $(ADAPTERS)/bin/python
 
-.PHONY: serve test test-all lint clean
+.PHONY: serve test test-all docs lint clean
 
 serve: $(VENV)/installed $(if $(WEIGHTS),$(BUNDLE))
 	@$(BIN)/maas serve $(ARGS)
@@ -30,6 +31,9 @@ test-all: test $(ADAPTERS)/installed
 	$(ADAPTERS_PYTHON) -m pytest -c tests/adapters/pytest.ini tests/adapters tests/compat
 	$(ADAPTERS_PYTHON) -m mypy -p maas.compat
 
+docs: $(VENV)/installed-dev
+	$(BIN)/python docs/site/build.py
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -39,7 +43,7 @@ $(BUNDLE): $(WEIGHTS) | $(VENV)/installed
 	-@$(BIN)/python -m lam_backend.packaging.package_lam > /dev/null
 
 clean:
-	rm -rf $(VENV) $(ADAPTERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ADAPTERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \

@@ -25,6 +25,7 @@ from maas.errors import (
 from maas.idempotency import Repeatable
 from maas.ids import UlidFactory
 from maas.items import Item, indexed_text, items_of
+from maas.logs import log_as_a_library
 from maas.overviews import Overviews
 from maas.portability import Portability
 from maas.prompting import Prompting
@@ -93,6 +94,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         clock: Clock = utc_now,
         ids: Callable[[], str] | None = None,
     ) -> None:
+        log_as_a_library()
         self.settings = settings
         self.tenant = DEFAULT_TENANT
         self.actor = EMBEDDED_ACTOR

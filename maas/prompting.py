@@ -34,7 +34,7 @@ class Prompting:
         Never longer than ``max_characters``, nor than ``max_tokens`` as :mod:`maas.recall.tokens` estimates them.
 
         Raises:
-            as :meth:`recall`.
+            InvalidInputError, FingerprintMismatchError: as :meth:`recall`.
         """
         started = time.perf_counter()
         limits = {"max_tokens": max_tokens, "max_characters": max_characters}
