@@ -60,8 +60,8 @@ from maas.requests import (
     parse,
 )
 from maas.settings import Settings, load_settings
+from maas.storage.opening import open_store
 from maas.storage.protocol import MemoryStore, ReadTransaction, Where
-from maas.storage.sqlite_store import SqliteStore
 from maas.storing import Storer, replacement
 
 EMBEDDED_ACTOR = "embedded"
@@ -102,7 +102,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         self._ids = ids or UlidFactory()
         self._owns_store = True
         self._owns_embedder = embedder is None
-        self._store: MemoryStore = SqliteStore(settings)
+        self._store: MemoryStore = open_store(settings)
         try:
             self._embedder = embedder if embedder is not None else _build(settings)
         except BaseException:

@@ -75,11 +75,18 @@ class EmbedderSettings(Section):
 
 
 class StorageSettings(Section):
-    url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite in the data folder.")
+    url: str | None = Field(
+        None,
+        description="Where memories are kept: `sqlite:///path`, or `postgresql+psycopg://user:password@host/name`; "
+        "unset: SQLite in the data folder.",
+    )
+    connections: PositiveInt = Field(16, description="Connections to PostgreSQL that a process opens at most.")
     durability: Literal["normal", "full"] = Field(
         "normal", description="normal survives a crash of the process, full a loss of power as well."
     )
-    busy_timeout_ms: PositiveInt = Field(10_000, description="How long a writer waits for another process.")
+    busy_timeout_ms: PositiveInt = Field(
+        10_000, description="How long a writer waits for another, and a request for a connection to PostgreSQL."
+    )
     cache_bytes: int = Field(
         512_000_000, ge=0, description="Memory for per-user vector indexes; least recently used go."
     )

@@ -58,6 +58,7 @@ class Storer:
         self._embed(decisions, now)
         while True:
             with self._store.write() as transaction:
+                transaction.hold({item.scope for item in items})
                 answer = repeatable.replay(transaction, now)
                 if answer is not None:
                     return _with_texts(answer, items)

@@ -13,6 +13,7 @@ import structlog
 
 from maas import PersonalMemoryBrain, Settings
 from tests.fakes import FakeEmbedder
+from tests.postgres import Server, running
 
 # How long a machine under load takes to make an example says nothing about the code.
 hypothesis.settings.register_profile("maas", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -40,6 +41,16 @@ def logging_put_back() -> Iterator[None]:
     yield
     root.handlers, root.level = handlers, level
     structlog.configure(**configured)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    yield from running()
+
+
+@pytest.fixture
+def postgres_settings(postgres: Server) -> Settings:
+    return postgres.settings(postgres.migrated())
 
 
 @pytest.fixture

@@ -38,26 +38,20 @@ def register(app: typer.Typer) -> None:
 
 def migrate(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Bring the database to this version's schema. Opening a store does the same; this says what was done."""
-    from maas.storage.engine import make_engines
-    from maas.storage.migrate import schema_revision, upgrade
+    from maas.storage.opening import open_store, shown_url
+    from maas.storage.tables import SCHEMA_REVISION
 
     settings = settings_from(config, data_dir)
-    reader, writer = make_engines(settings)
-    try:
-        with reader.connect() as connection:
-            before = schema_revision(connection)
-        changed = upgrade(writer)
-        with reader.connect() as connection:
-            after = schema_revision(connection)
-    finally:
-        reader.dispose()
-        writer.dispose()
+    store = open_store(settings)
+    store.close()
+    before, url = store.found_revision, shown_url(settings)
+    changed = before != SCHEMA_REVISION
     if as_json:
-        print_json({"changed": changed, "before": before, "after": after, "database": settings.database_url})
+        print_json({"changed": changed, "before": before, "after": SCHEMA_REVISION, "database": url})
     elif changed:
-        print_line(f"migrated {settings.database_url} from {before or 'empty'} to {after}")
+        print_line(f"migrated {url} from {before or 'empty'} to {SCHEMA_REVISION}")
     else:
-        print_line(f"{settings.database_url} is at {after}; nothing to do")
+        print_line(f"{url} is at {SCHEMA_REVISION}; nothing to do")
 
 
 def reindex(

@@ -70,11 +70,13 @@ def status(
     context: typer.Context, config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
     """Say where the memories are, how many, whether all are embedded, and whether a server runs."""
+    from maas.storage.opening import shown_url
+
     settings = settings_from(config, data_dir)
     found: dict[str, Any] = {
         "version": version("maas"),
         "data_dir": str(settings.data_dir.absolute()),
-        "database": settings.database_url,
+        "database": shown_url(settings),
     }
     database = settings.data_dir / "maas.db"
     if settings.storage.url is None and not database.is_file():

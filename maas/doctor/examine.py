@@ -24,8 +24,8 @@ from maas.reindexing import Reindexer
 from maas.settings import Settings
 from maas.storage.engine import make_engines, storage_errors, transaction
 from maas.storage.migrate import schema_revision
+from maas.storage.opening import on_postgres, open_store
 from maas.storage.protocol import ReadTransaction
-from maas.storage.sqlite_store import SqliteStore
 from maas.storage.tables import SCHEMA_REVISION
 
 FREE_BYTES = 200_000_000
@@ -62,6 +62,9 @@ def examine(
 def _look(
     settings: Settings, embedder: Embedder, clock: Clock, on_progress: Callable[[str], None]
 ) -> Iterator[Finding]:
+    if on_postgres(settings):
+        yield from _recall(settings, embedder, clock)
+        return
     path = Path(str(make_url(settings.database_url).database))
     yield from _files(path)
     if not path.exists():
@@ -123,7 +126,7 @@ def _open_to_others(file: Path) -> bool:
 
 def _recall(settings: Settings, embedder: Embedder, clock: Clock) -> Iterator[Finding]:
     """What recall answers from, built anew: each sampled vector is found, and each sampled text still gives it."""
-    store = SqliteStore(settings)
+    store = open_store(settings)
     try:
         try:
             fingerprint = embedder.fingerprint
@@ -181,7 +184,7 @@ def _repair(settings: Settings, embedder: Embedder, clock: Clock, wanted: set[Re
         reader.dispose()
         writer.dispose()
     if "vectors" in wanted:
-        store = SqliteStore(settings)
+        store = open_store(settings)
         try:
             status = Reindexer(store, embedder, clock).run()
             done.append(f"vectors: {status.done:,} of {status.total:,} memories are embedded")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from sqlalchemy import Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import Connection, make_url
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from maas.errors import ConfigError, MaasError, StorageError, UnavailableError
 from maas.settings import Settings
 
+D = TypeVar("D")
 Durability = Literal["normal", "full"]
 # Half of this must hold a row of `vectors` (768 bytes at 384 dimensions) without an overflow page.
 PAGE_SIZE = 8192
@@ -32,7 +33,7 @@ def make_engines(settings: Settings) -> tuple[Engine, Engine]:
     """
     url = make_url(settings.database_url)
     if url.get_backend_name() != "sqlite":
-        raise ConfigError(f"storage.url names {url.get_backend_name()!r}; this version stores in sqlite:///path")
+        raise ConfigError(f"storage.url names {url.get_backend_name()!r}; a file of SQLite is sqlite:///path")
     if not url.database or url.database == ":memory:":
         raise ConfigError("storage.url names no file; readers and the writer share one, give sqlite:///path")
     folder = Path(url.database).parent
@@ -50,13 +51,13 @@ def make_engines(settings: Settings) -> tuple[Engine, Engine]:
     return reader, writer
 
 
-class Transaction:
+class Transaction(Generic[D]):
     """The driver's own transaction: its statements and SQLAlchemy's run inside it alike."""
 
     def __init__(self, engine: Engine, pooled: PoolProxiedConnection) -> None:
         self._engine = engine
         self._pooled = pooled
-        self.driver = cast("sqlite3.Connection", pooled.dbapi_connection)
+        self.driver = cast("D", pooled.dbapi_connection)
 
     @cached_property
     def connection(self) -> Connection:
@@ -65,11 +66,13 @@ class Transaction:
 
 
 @contextmanager
-def transaction(engine: Engine, begin: Literal["BEGIN", "BEGIN IMMEDIATE"]) -> Iterator[Transaction]:
+def transaction(
+    engine: Engine, begin: Literal["BEGIN", "BEGIN IMMEDIATE"]
+) -> Iterator[Transaction[sqlite3.Connection]]:
     """One snapshot, committed when the block ends well. IMMEDIATE takes the writer's lock at once."""
     pooled = engine.raw_connection()
     try:
-        opened = Transaction(engine, pooled)
+        opened: Transaction[sqlite3.Connection] = Transaction(engine, pooled)
         opened.driver.execute(begin)
         try:
             yield opened

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.engine import Connection
 
 from maas.errors import ConfigError
@@ -19,21 +19,21 @@ _INSTALLED = _PACKAGE / "migrations"
 MIGRATIONS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
 
 
-def upgrade(engine: Engine) -> bool:
-    """Migrate under the writer's lock, all or nothing.
+def upgrade(engine: Engine) -> str | None:
+    """Migrate a SQLite database under the writer's lock, all or nothing.
 
     Args:
         engine: of the database.
 
     Returns:
-        True if anything had to be done.
+        The revision that the database had; None for an empty one.
 
     Raises:
         ConfigError: the database is newer than this program, or the migrations are not beside the package.
     """
     with transaction(engine, "BEGIN") as opened:
         if schema_revision(opened.connection) == SCHEMA_REVISION:
-            return False  # the usual start takes no lock, so nobody who writes is in its way
+            return SCHEMA_REVISION  # the usual start takes no lock, so nobody who writes is in its way
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -43,25 +43,25 @@ def upgrade(engine: Engine) -> bool:
                 raise
 
 
-def _upgrade_locked(engine: Engine) -> bool:
+def _upgrade_locked(engine: Engine) -> str | None:
     with transaction(engine, "BEGIN IMMEDIATE") as opened, opened.connection.begin():
         current = schema_revision(opened.connection)
         if current == SCHEMA_REVISION:
-            return False
-        _run(opened.connection, current)
-        return True
+            return current
+        run_migrations(opened.connection, current)
+        return current
 
 
 def schema_revision(connection: Connection) -> str | None:
     """The revision a database was last migrated to; None for an empty one."""
-    table = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).first()
-    if table is None:
+    if not inspect(connection).has_table("alembic_version"):
         return None
     row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
     return None if row is None else str(row[0])
 
 
-def _run(connection: Connection, current: str | None) -> None:
+def run_migrations(connection: Connection, current: str | None) -> None:
+    """From revision ``current`` to this program's, in the connection's transaction. Raises ConfigError."""
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory

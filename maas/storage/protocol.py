@@ -1,7 +1,8 @@
-"""The seam between the memory and a database. SQLite implements it; tests/contract holds what it promises.
+"""The seam between the memory and a database. tests/contract holds what SQLite and PostgreSQL promise by it.
 
-A store hands out transactions. A reading one sees a single snapshot; a writing one is all or nothing, and no
-two run at once. Every method takes the tenant, and the user where there is one: no query runs without.
+A store hands out transactions. A reading one sees a single snapshot; a writing one is all or nothing, and no two
+that read or change the same user run at once. Every method takes the tenant, and the user where there is one: no
+query runs without.
 """
 
 from __future__ import annotations
@@ -349,6 +350,9 @@ class ReadTransaction(Protocol):
 class WriteTransaction(ReadTransaction, Protocol):
     """Changes, committed together when the block ends well."""
 
+    def hold(self, scopes: Collection[Scope]) -> None:
+        """Wait for other writers of these users. A transaction that goes on to several names them all first."""
+
     def tag(self, scope: Scope) -> str:
         """What the ids of the user's memories start with; makes the user if there is none."""
 
@@ -428,7 +432,13 @@ class WriteTransaction(ReadTransaction, Protocol):
 
 
 class MemoryStore(Protocol):
-    """A database of memories. Safe to share between threads."""
+    """A database of memories. Safe to share between threads.
+
+    Attributes:
+        found_revision: of the schema, when the database was opened and then migrated; None if it was empty.
+    """
+
+    found_revision: str | None
 
     def read(self) -> AbstractContextManager[ReadTransaction]: ...
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row
+from sqlalchemy import Row, func
 
 from maas.records import ApiKey, HistoryEntry, Memory
-from maas.storage.tables import api_keys, memories
+from maas.storage.by_dialect import ByDialect
+from maas.storage.tables import PackedVector, api_keys, memories, vectors
 
+# Of either database, in the program's bytes.
+PACKED_VECTOR = ByDialect(vectors.c.vector, func.halfvec_send(vectors.c.vector), type_=PackedVector())
 _MEMORY_FIELDS = tuple(Memory.model_fields)  # pydantic looks them up anew at each access
 MEMORY_COLUMNS = tuple(memories.c[name] for name in _MEMORY_FIELDS)
 API_KEY_COLUMNS = tuple(api_keys.c["tenant_id" if name == "tenant" else name] for name in ApiKey.model_fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, insert, select
 
@@ -14,7 +15,7 @@ from maas.storage.tables import sessions
 class SessionQueries:
     """For a reading transaction on its connection."""
 
-    _transaction: Transaction
+    _transaction: Transaction[Any]
 
     def session(self, token_sha256: bytes) -> Session | None:
         found = select(sessions).where(sessions.c.token_sha256 == token_sha256)
@@ -25,7 +26,7 @@ class SessionQueries:
 class SessionChanges:
     """For a writing transaction on its connection."""
 
-    _transaction: Transaction
+    _transaction: Transaction[Any]
 
     def add_session(self, session: Session) -> None:
         values = {column.name: getattr(session, column.name) for column in sessions.columns}

@@ -1,157 +1,33 @@
-"""Queries on one snapshot of the SQLite database."""
+"""Vectors on the SQLite database: searched in FAISS indexes that are kept in step with it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import select
 
 from maas.embedders.protocol import Vectors
-from maas.ids import tag_of
-from maas.recall.lexical import Layout, bm25, combined
-from maas.records import HistoryEntry, Memory, Scope
+from maas.records import Scope
 from maas.storage import statements
-from maas.storage.cache import ByteBoundedCache
-from maas.storage.engine import Transaction
-from maas.storage.narrowing import Narrowing, narrowing_key
-from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Scores, Seqs, SessionTurn, Where
-from maas.storage.rows import MEMORY_COLUMNS, SpaceRow, UserRow, to_entry, to_memory
-from maas.storage.sessions import SessionQueries
-from maas.storage.sqlite_admin import AdminQueries
-from maas.storage.sqlite_documents import DocumentQueries
-from maas.storage.sqlite_time import TimeQueries
+from maas.storage.protocol import Hits, Scores, Seqs, Where
+from maas.storage.reader import NOTHING, Reader, numbers
 from maas.storage.statements import owner
-from maas.storage.tables import (
-    idempotency_keys,
-    memories,
-    memory_versions,
-    spaces,
-    user_tags,
-    users,
-    vectors,
-)
-from maas.storage.turn_table import TurnRow, TurnTable
-from maas.storage.user_list import UserListQueries
-from maas.storage.vector_index import VectorIndex, unpack
-from maas.storage.where import live, narrowed, owned
+from maas.storage.tables import upkeep
+from maas.storage.vector_index import VectorIndex
 
-_REVISION_BITS = 40
-_NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
+WIPE = "wipe"
 
 
-@dataclass(frozen=True, slots=True)
-class Caches:
-    """What the store keeps in memory between transactions, by user number and what else tells them apart."""
-
-    vectors: ByteBoundedCache[VectorIndex]
-    narrowings: ByteBoundedCache[Narrowing]
-    turns: ByteBoundedCache[TurnTable]
-    # Rows of a table that only grows: once committed, a space stays as it is.
-    spaces: dict[str, SpaceRow] = field(default_factory=dict)
-
-    def forget(self, number: int) -> None:
-        for cache in (self.vectors, self.narrowings):
-            cache.drop(lambda key: isinstance(key, tuple) and key[0] == number)
-        self.turns.drop(lambda key: key == number)
-
-    def cached_vectors(self, number: int) -> int:
-        """How many vectors of the user lie in memory."""
-        return sum(len(index) for key, index in self.vectors.items() if isinstance(key, tuple) and key[0] == number)
-
-    def clear(self) -> None:
-        self.vectors.clear()
-        self.narrowings.clear()
-        self.turns.clear()
-
-
-class SqliteReader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserListQueries):
+class SqliteReader(Reader):
     """Implements ReadTransaction; see maas/storage/protocol.py for what each method promises."""
-
-    _writes = False
-
-    def __init__(self, transaction: Transaction, caches: Caches) -> None:
-        super().__init__(transaction)
-        self._caches = caches
-        self._known: dict[Any, Any] = {}
-
-    def owners(self, tenant: str, memory_id: str) -> list[str]:
-        tags = select(user_tags.c.user_id, users.c.tag).join(
-            users, and_(users.c.tenant_id == user_tags.c.tenant_id, users.c.user_id == user_tags.c.user_id)
-        )
-        tag = tag_of(memory_id)
-        rows = self._connection.execute(tags.where(user_tags.c.tenant_id == tenant, user_tags.c.tag == tag))
-        return [row.user_id for row in sorted(rows, key=lambda row: (row.tag != tag, row.user_id))]
-
-    def get(self, scope: Scope, memory_id: str) -> Memory | None:
-        row = statements.BY_ID.first(self._driver, **owner(scope), id=memory_id)
-        return None if row is None else to_memory(row)
-
-    def existing_ids(self, scope: Scope, ids: Collection[str]) -> set[str]:
-        return {row[0] for row in statements.EXISTING_IDS.each(self._driver, **owner(scope), ids=_listed(ids))}
-
-    def by_hash(self, scope: Scope, hashes: Collection[bytes], now: datetime) -> dict[bytes, Memory]:
-        found = {}
-        for text_hash in hashes:
-            row = statements.LIVE_BY_HASH.first(self._driver, **owner(scope), hash=text_hash, now=now)
-            if row is not None:
-                found[text_hash] = to_memory(row)
-        return found
-
-    def by_key(self, scope: Scope, keys: Collection[str]) -> dict[str, Memory]:
-        rows = map(to_memory, statements.BY_KEY.each(self._driver, **owner(scope), keys=_listed(keys)))
-        return {memory.key: memory for memory in rows if memory.key is not None}
-
-    def by_seq(self, scope: Scope, seqs: Collection[int]) -> dict[int, Memory]:
-        rows = statements.BY_SEQ.each(self._driver, **owner(scope), seqs=_listed(seqs))
-        return {row[-1]: to_memory(row) for row in rows}
-
-    def ids(self, scope: Scope, seqs: Collection[int]) -> dict[int, str]:
-        return dict(statements.IDS_BY_SEQ.rows(self._driver, **owner(scope), seqs=_listed(seqs)))
-
-    def page(
-        self, scope: Scope, where: Where, limit: int, after: tuple[datetime, int] | None = None
-    ) -> list[tuple[int, Memory]]:
-        query = select(*MEMORY_COLUMNS, memories.c.seq).where(owned(scope), live(where), narrowed(where))
-        if after is not None:
-            at, seq = after
-            query = query.where(
-                or_(memories.c.created_at < at, and_(memories.c.created_at == at, memories.c.seq < seq))
-            )
-        query = query.order_by(memories.c.created_at.desc(), memories.c.seq.desc()).limit(limit)
-        return [(row.seq, to_memory(row)) for row in self._connection.execute(query)]
-
-    def history(self, scope: Scope, memory_id: str) -> list[HistoryEntry]:
-        query = select(memory_versions).where(
-            memory_versions.c.tenant_id == scope.tenant,
-            memory_versions.c.user_id == scope.user_id,
-            memory_versions.c.memory_id == memory_id,
-        )
-        return [to_entry(row) for row in self._connection.execute(query.order_by(memory_versions.c.version))]
-
-    def revision(self, scope: Scope) -> int:
-        user = self._user(scope)
-        # With the user's number in front, so that somebody erased and stored again does not start over.
-        return 0 if user is None else user.number << _REVISION_BITS | user.revision
-
-    def coverage(self, scope: Scope, fingerprint: str) -> Coverage:
-        user, space = self._user(scope), self._space(fingerprint)
-        if user is None:
-            return Coverage(0, 0)
-        if space is None:
-            return Coverage(0, user.memories)
-        vectors = statements.VECTOR_COUNT.scalar(self._driver, **owner(scope), space=space.space)
-        return Coverage(vectors or 0, user.memories)
 
     def dense(self, scope: Scope, fingerprint: str, queries: Vectors, k: int, where: Where) -> list[Hits]:
         index = self._vector_index(scope, fingerprint)
         if index is None:
-            return [_NOTHING for _ in queries]
+            return [NOTHING for _ in queries]
         allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
         return index.search(queries, k, allowed=allowed, hidden=left_out)
 
@@ -165,123 +41,13 @@ class SqliteReader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, U
             return np.zeros(len(seqs), np.bool_), np.empty((0, 0), np.float32)
         return index.rows(seqs)
 
-    def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
-        layout = self.layout(scope)
-        user = self._user(scope)
-        postings = []
-        if user is not None:
-            wanted = _listed([f"{user.number}_{term}" for term in terms])
-            places = (layout.places(_numbers(row[0])) for row in statements.POSTINGS.each(self._driver, terms=wanted))
-            postings = [found[found >= 0] for found in places]
-        evidence = bm25(postings, layout)
-        scores = combined(evidence)
-        found = np.flatnonzero(evidence.turn)
-        if len(found):
-            allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
-            seqs = layout.seqs[found]
-            found = found[~np.isin(seqs, left_out) if allowed is None else np.isin(seqs, allowed)]
-        # Equal scores: the row stored last first, as everywhere.
-        best = found[np.lexsort((-layout.seqs[found], -scores[found]))[:k]]
-        return LexicalHits(layout.seqs[best], scores[best].astype(np.float32), layout, evidence)
-
-    def layout(self, scope: Scope) -> Layout:
-        user = self._user(scope)
-        return TurnTable().layout() if user is None else self._turns(scope, user).layout()
-
-    def sessions(self, scope: Scope) -> list[str]:
-        return [row[0] for row in statements.SESSIONS.each(self._driver, **owner(scope))]
-
-    def session_turns(self, scope: Scope, session_id: str, fingerprint: str) -> list[SessionTurn]:
-        space = self._space(fingerprint)
-        number = -1 if space is None else space.space
-        rows = statements.SESSION_TURNS.each(self._driver, **owner(scope), session=session_id, space=number)
-        return [SessionTurn(*row) for row in rows]
-
-    def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
-        query = select(*MEMORY_COLUMNS, memories.c.seq, memories.c.stored_at)
-        query = query.where(owned(scope), memories.c.id > after).order_by(memories.c.id).limit(limit)
-        return [
-            Exported(to_memory(row), row.stored_at, self.history(scope, row.id), self._vectors(scope, row.seq))
-            for row in self._connection.execute(query).all()
-        ]
-
-    def remembered(self, tenant: str, key: str, since: datetime) -> Remembered | None:
-        row = self._connection.execute(
-            select(idempotency_keys.c.request_hash, idempotency_keys.c.response).where(
-                idempotency_keys.c.tenant_id == tenant,
-                idempotency_keys.c.key == key,
-                idempotency_keys.c.created_at >= since,
-            )
-        ).first()
-        return None if row is None else Remembered(row.request_hash, row.response)
-
-    def _once(self, key: Any, ask: Callable[[], Any]) -> Any:
-        """A snapshot does not change, so each question is put to it once."""
-        if key not in self._known:
-            self._known[key] = ask()
-        return self._known[key]
-
-    def _user(self, scope: Scope) -> UserRow | None:
-        def ask() -> UserRow | None:
-            row = statements.USER.first(self._driver, **owner(scope))
-            return None if row is None else UserRow._make(row)
-
-        return self._once(scope, ask)  # type: ignore[no-any-return]
-
-    def _space(self, fingerprint: str) -> SpaceRow | None:
-        known = self._caches.spaces.get(fingerprint)
-        if known is None:
-            row = statements.SPACE.first(self._driver, fingerprint=fingerprint)
-            known = None if row is None else SpaceRow._make(row)
-            if known is not None and not self._writes:
-                self._caches.spaces[fingerprint] = known
-        return known
-
-    def _visible(self, scope: Scope, where: Where) -> tuple[Seqs | None, Seqs | None]:
-        """Rows to search among, or (when the caller does not narrow) the fewer rows to leave out."""
-        if where.as_of is not None:  # a view of its own, seldom asked for twice
-            query = select(func.group_concat(memories.c.seq)).where(owned(scope), live(where), narrowed(where))
-            return _numbers(self._connection.execute(query).scalar()), None
-        left_out = _numbers(statements.EXPIRED.scalar(self._driver, **owner(scope), now=where.now))
-        if not where.include_superseded:
-            superseded = _numbers(statements.SUPERSEDED.scalar(self._driver, **owner(scope)))
-            left_out = np.concatenate([left_out, superseded])
-        if not where.narrows:
-            return None, left_out
-        allowed = self._narrowed(scope, where)
-        return (np.setdiff1d(allowed, left_out, assume_unique=True) if len(left_out) else allowed), None
-
-    def _narrowed(self, scope: Scope, where: Where) -> Seqs:
-        user = self._user(scope)
-        if user is None:
-            return _numbers(None)
-
-        def ask() -> Seqs:
-            query = select(func.group_concat(memories.c.seq)).where(owned(scope), narrowed(where))
-            return _numbers(self._connection.execute(query).scalar())
-
-        if self._writes:  # its revision may never be committed
-            return np.sort(ask())
-        key = (user.number, narrowing_key(where))
-        narrowing = self._caches.narrowings.get(key, Narrowing)
-        rows = narrowing.rows(user.revision, ask)
-        self._caches.narrowings.settle(key, narrowing)
-        return rows
-
-    def _vectors(self, scope: Scope, seq: int) -> dict[str, NDArray[np.float16]]:
-        query = select(spaces.c.fingerprint, vectors.c.vector).join(spaces, spaces.c.space == vectors.c.space)
-        query = query.where(
-            vectors.c.tenant_id == scope.tenant, vectors.c.user_id == scope.user_id, vectors.c.seq == seq
-        )
-        return {row.fingerprint: unpack(row.vector) for row in self._connection.execute(query)}
-
     def _vector_index(self, scope: Scope, fingerprint: str) -> VectorIndex | None:
         user, space = self._user(scope), self._space(fingerprint)
         if user is None or space is None:
             return None
 
         def seqs() -> Seqs:
-            return _numbers(statements.SPACE_SEQS.scalar(self._driver, **owner(scope), space=space.space))
+            return numbers(statements.SPACE_SEQS.scalar(self._driver, **owner(scope), space=space.space))
 
         def changed(since: int) -> Iterator[tuple[int, bytes]]:
             own = {**owner(scope), "space": space.space}
@@ -295,23 +61,6 @@ class SqliteReader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, U
         self._caches.vectors.settle(key, index)
         return index
 
-    def _turns(self, scope: Scope, user: UserRow) -> TurnTable:
-        def changed(since: int) -> Iterator[TurnRow]:
-            return map(TurnRow._make, statements.CHANGED_TURNS.each(self._driver, **owner(scope), since=since))
-
-        table = self._caches.turns.get(user.number, TurnTable)
-        table.sync(user.revision, user.reset_revision, lambda: self._seqs(scope), changed)
-        self._caches.turns.settle(user.number, table)
-        return table
-
-    def _seqs(self, scope: Scope) -> Seqs:
-        return _numbers(statements.ALL_SEQS.scalar(self._driver, **owner(scope)))
-
-
-def _numbers(listed: str | None) -> Seqs:
-    """What group_concat gives: "3,5,8", or NULL for no rows."""
-    return np.fromstring(listed or "", np.int64, sep=",")
-
-
-def _listed(values: Collection[Any]) -> str:
-    return json.dumps(list(values), ensure_ascii=False)
+    def wipe_wanted(self) -> datetime | None:
+        """When words were last deleted that still lie on disk; None if there are none."""
+        return self._connection.execute(select(upkeep.c.at).where(upkeep.c.task == WIPE)).scalar()

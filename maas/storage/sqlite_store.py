@@ -8,16 +8,12 @@ from contextlib import contextmanager
 
 from maas.errors import MaasError, NotReadyError, StorageError
 from maas.settings import Settings
-from maas.storage.cache import ByteBoundedCache
 from maas.storage.engine import make_engines, storage_errors, transaction
 from maas.storage.migrate import upgrade
-from maas.storage.sqlite_reader import Caches, SqliteReader
+from maas.storage.reader import Caches
+from maas.storage.sqlite_reader import SqliteReader
 from maas.storage.sqlite_writer import SqliteWriter
 
-# Of the settings' bytes, what goes to turn tables, about 120 bytes a memory against 776 of a vector, and to the rows
-# that filters name.
-_TURNS_SHARE = 0.1
-_NARROWINGS_SHARE = 0.02
 _CHECKPOINT_PATIENCE_MS = 250
 _CHECKPOINT_TRIES = 4
 _MERGED_PAGES = 500
@@ -34,15 +30,10 @@ class SqliteStore:
         self._reader, self._writer = make_engines(settings)
         self._write_lock = threading.Lock()
         self._closed = False
-        limit = settings.storage.cache_bytes
-        self.caches = Caches(
-            vectors=ByteBoundedCache(int(limit * (1 - _TURNS_SHARE - _NARROWINGS_SHARE))),
-            turns=ByteBoundedCache(int(limit * _TURNS_SHARE)),
-            narrowings=ByteBoundedCache(int(limit * _NARROWINGS_SHARE)),
-        )
+        self.caches = Caches.of(settings.storage.cache_bytes)
         try:
             with storage_errors():
-                upgrade(self._writer)
+                self.found_revision = upgrade(self._writer)
         except MaasError:
             self.close()
             raise

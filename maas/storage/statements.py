@@ -7,9 +7,12 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     BindParameter,
-    ScalarSelect,
+    Boolean,
     Select,
+    Text,
     bindparam,
+    case,
+    cast,
     delete,
     exists,
     func,
@@ -20,9 +23,11 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from maas.records import Scope
+from maas.storage.by_dialect import ListOf, among, joined
 from maas.storage.prepared import Prepared
 from maas.storage.rows import API_KEY_COLUMNS, MEMORY_COLUMNS
 from maas.storage.tables import (
@@ -30,6 +35,8 @@ from maas.storage.tables import (
     audit_log,
     memories,
     memory_versions,
+    postgres_memories,
+    postgres_vectors,
     spaces,
     user_spaces,
     user_tags,
@@ -53,11 +60,6 @@ def owner(scope: Scope) -> dict[str, str]:
     return {"tenant": scope.tenant, "user": scope.user_id}
 
 
-def _listed(name: str) -> ScalarSelect[Any]:
-    """The values of a JSON list: any number of them in one parameter."""
-    return select(func.json_each(bindparam(name)).table_valued("value").c.value).scalar_subquery()
-
-
 def _hinted(columns: Any, hint: str) -> Select[Any]:
     """SQLite does not know how few rows a user has or an index holds; left to itself it may read all of a user's."""
     return select(*columns).with_hint(memories, hint, "sqlite").where(*_OWNED)
@@ -70,16 +72,24 @@ TOUCH_USER = Prepared(
     .where(users.c.tenant_id == _TENANT, users.c.user_id == _USER)
     .values(
         revision=users.c.revision + 1,
-        reset_revision=func.iif(bindparam("reset"), users.c.revision + 1, users.c.reset_revision),
+        reset_revision=case((bindparam("reset", type_=Boolean), users.c.revision + 1), else_=users.c.reset_revision),
     )
     .returning(users)
 )
 
 ADD_USER = Prepared(insert(users).values({c: bindparam(c.name) for c in users.c if not c.primary_key}).returning(users))
 
-ADD_TAG = Prepared(sqlite_insert(user_tags).on_conflict_do_nothing())
+ADD_TAG = Prepared(
+    sqlite_insert(user_tags).on_conflict_do_nothing(), postgresql=postgres_insert(user_tags).on_conflict_do_nothing()
+)
 
 SPACE = Prepared(select(spaces.c.space, spaces.c.dim).where(spaces.c.fingerprint == bindparam("fingerprint")))
+
+_NEW_SPACE: dict[Any, Any] = {c: bindparam(c.name) for c in (spaces.c.fingerprint, spaces.c.dim)}
+ADD_SPACE = Prepared(
+    sqlite_insert(spaces).values(_NEW_SPACE).on_conflict_do_nothing().returning(spaces.c.space),
+    postgresql=postgres_insert(spaces).values(_NEW_SPACE).on_conflict_do_nothing().returning(spaces.c.space),
+)
 
 VECTOR_COUNT = Prepared(
     select(user_spaces.c.vectors).where(
@@ -91,20 +101,16 @@ API_KEY = Prepared(select(api_keys.c.secret_sha256, *API_KEY_COLUMNS).where(api_
 
 BY_ID = Prepared(_hinted(MEMORY_COLUMNS, "INDEXED BY memories_id").where(memories.c.id == bindparam("id")))
 
-BY_KEY = Prepared(_hinted(MEMORY_COLUMNS, "INDEXED BY memories_key").where(memories.c.key.in_(_listed("keys"))))
+BY_KEY = Prepared(_hinted(MEMORY_COLUMNS, "INDEXED BY memories_key").where(among(memories.c.key, "keys")))
 
 # The row number is the table's own key, and the only one to look rows up by.
-BY_SEQ = Prepared(_hinted((*MEMORY_COLUMNS, memories.c.seq), "NOT INDEXED").where(memories.c.seq.in_(_listed("seqs"))))
+BY_SEQ = Prepared(_hinted((*MEMORY_COLUMNS, memories.c.seq), "NOT INDEXED").where(among(memories.c.seq, "seqs")))
 
-IDS_BY_SEQ = Prepared(
-    _hinted((memories.c.seq, memories.c.id), "NOT INDEXED").where(memories.c.seq.in_(_listed("seqs")))
-)
+IDS_BY_SEQ = Prepared(_hinted((memories.c.seq, memories.c.id), "NOT INDEXED").where(among(memories.c.seq, "seqs")))
 
-_TRAITS = tuple(
-    func.group_concat(column)
-    for column in (memories.c.seq, memories.c.created_at, func.coalesce(memories.c.importance, "nan"))
-)
-TRAITS = Prepared(_hinted(_TRAITS, "NOT INDEXED").where(memories.c.seq.in_(_listed("seqs"))))
+_IMPORTANCE = func.coalesce(cast(memories.c.importance, Text), "nan")
+_TRAITS = tuple(joined(column) for column in (memories.c.seq, memories.c.created_at, _IMPORTANCE))
+TRAITS = Prepared(_hinted(_TRAITS, "NOT INDEXED").where(among(memories.c.seq, "seqs")))
 
 ANY_IMPORTANCE = Prepared(
     _hinted((memories.c.seq,), "INDEXED BY memories_important").where(memories.c.importance.is_not(None)).limit(1)
@@ -127,10 +133,10 @@ LIVE_BY_HASH = Prepared(
     .limit(1)
 )
 
-EXISTING_IDS = Prepared(_hinted((memories.c.id,), "INDEXED BY memories_id").where(memories.c.id.in_(_listed("ids"))))
+EXISTING_IDS = Prepared(_hinted((memories.c.id,), "INDEXED BY memories_id").where(among(memories.c.id, "ids")))
 
 # A list of numbers as text is the cheapest way through the driver.
-_SEQS = (func.group_concat(memories.c.seq),)
+_SEQS = (joined(memories.c.seq),)
 
 EXPIRED = Prepared(_hinted(_SEQS, "INDEXED BY memories_expiring").where(memories.c.expires_at <= _NOW))
 
@@ -173,7 +179,7 @@ SESSION_TURNS = Prepared(
     .order_by(memories.c.created_at, memories.c.seq)
 )
 
-SPACE_SEQS = Prepared(select(func.group_concat(vectors.c.seq)).where(*_OWN_VECTORS))
+SPACE_SEQS = Prepared(select(joined(vectors.c.seq)).where(*_OWN_VECTORS))
 
 ALL_VECTORS = Prepared(select(vectors.c.seq, vectors.c.vector).where(*_OWN_VECTORS))
 
@@ -186,19 +192,27 @@ CHANGED_VECTORS = Prepared(
     )
 )
 
-# One round trip for all terms; a term's documents come in ascending order.
+# One round trip for all terms; a term's rows come in ascending order, each once an occurrence.
 POSTINGS = Prepared(
     text(
         "SELECT (SELECT group_concat(doc) FROM memory_vocabulary WHERE term = wanted.value)"
         " FROM json_each(:terms) AS wanted"
-    )
+    ).bindparams(bindparam("terms", type_=ListOf(Text))),
+    # The cover density of one word, every weight 1, is how often it occurs.
+    postgresql=text(
+        "SELECT (SELECT rtrim(string_agg(repeat(m.seq || ',',"
+        " CAST(ts_rank_cd('{1,1,1,1}', m.words, wanted.query) AS integer)), '' ORDER BY m.seq), ',')"
+        " FROM memories m WHERE m.tenant_id = :tenant AND m.user_id = :user AND m.words @@ wanted.query)"
+        " FROM (SELECT number, CAST('''' || replace(term, '''', '''''') || '''' AS tsquery) AS query"
+        " FROM unnest(:terms) WITH ORDINALITY AS listed (term, number)) AS wanted ORDER BY wanted.number"
+    ).bindparams(bindparam("terms", type_=ListOf(Text))),
 )
 
 LAST_SEQ = Prepared(text("SELECT seq FROM sqlite_sequence WHERE name = 'memories'"))
 
-ADD_MEMORY = Prepared(insert(memories))
+ADD_MEMORY = Prepared(insert(memories), postgresql=insert(postgres_memories))
 
-ADD_VECTOR = Prepared(insert(vectors))
+ADD_VECTOR = Prepared(insert(vectors), postgresql=insert(postgres_vectors))
 
 ADD_VERSION = Prepared(insert(memory_versions))
 

@@ -7,13 +7,19 @@ rebuilt from these tables, and told to catch up by the user's ``revision``.
 from __future__ import annotations
 
 import json
+import struct
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, Table, Text, TypeDecorator
+import numpy as np
+from sqlalchemy import BigInteger, Column, Float, LargeBinary, MetaData, Table, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
+from sqlalchemy.types import UserDefinedType
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
+MAX_POSITIONS = 255  # a tsvector counts no further
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -54,19 +60,71 @@ class PlainJson(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+class HalfVec(UserDefinedType[Any]):
+    """pgvector's type of two bytes a number."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "halfvec"
+
+
+class PackedVector(TypeDecorator[bytes]):
+    """Numbers of two bytes, little-endian in the program and in SQLite; PostgreSQL sends and receives a ``halfvec``."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: Dialect) -> bytes | None:
+        if value is None or dialect.name != "postgresql":
+            return value
+        return struct.pack(">HH", len(value) // 2, 0) + np.frombuffer(value, "<f2").byteswap().tobytes()
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> bytes | None:
+        if value is None or dialect.name != "postgresql":
+            return value
+        return np.frombuffer(value, "<f2", offset=4).byteswap().tobytes()
+
+
+class Lexemes(bytes):
+    """A tsvector in binary."""
+
+
+class WordVector(TypeDecorator[tuple[int, Sequence[str]]]):
+    """A user's number and the terms of a text as PostgreSQL receives a ``tsvector``: (number, terms).
+
+    Each term stands behind the number, so that no two users share one, and has a position for each occurrence.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[int, Sequence[str]] | None, dialect: Dialect) -> bytes | None:
+        if value is None:
+            return None
+        number, terms = value
+        counted = Counter(terms)
+        lexemes = [struct.pack(">i", len(counted))]
+        for term, count in counted.items():
+            shown = min(count, MAX_POSITIONS)
+            lexemes.append(f"{number}_{term}\0".encode())
+            lexemes.append(struct.pack(f">H{shown}H", shown, *range(1, shown + 1)))
+        return Lexemes(b"".join(lexemes))
+
+
 metadata = MetaData()
 
 users = Table(
     "users",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
     Column("tenant_id", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("tag", Text, nullable=False),
-    Column("revision", Integer, nullable=False),
-    Column("reset_revision", Integer, nullable=False),
-    Column("memories", Integer, nullable=False),
-    Column("terms", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("reset_revision", BigInteger, nullable=False),
+    Column("memories", BigInteger, nullable=False),
+    Column("terms", BigInteger, nullable=False),
 )
 
 user_tags = Table(
@@ -80,7 +138,7 @@ user_tags = Table(
 memories = Table(
     "memories",
     metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
     Column("tenant_id", Text, nullable=False),
     Column("user_id", Text, nullable=False),
     Column("id", Text, nullable=False),
@@ -99,20 +157,20 @@ memories = Table(
     Column("expires_at", UtcMicroseconds),
     Column("superseded_by", Text),
     Column("superseded_at", UtcMicroseconds),
-    Column("version", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),
     Column("document_id", Text),
-    Column("start", Integer),
-    Column("end", Integer),
-    Column("revision", Integer, nullable=False),
-    Column("term_count", Integer, nullable=False),
+    Column("start", BigInteger),
+    Column("end", BigInteger),
+    Column("revision", BigInteger, nullable=False),
+    Column("term_count", BigInteger, nullable=False),
 )
 
 spaces = Table(
     "spaces",
     metadata,
-    Column("space", Integer, primary_key=True),
+    Column("space", BigInteger, primary_key=True),
     Column("fingerprint", Text, nullable=False),
-    Column("dim", Integer, nullable=False),
+    Column("dim", BigInteger, nullable=False),
 )
 
 vectors = Table(
@@ -120,8 +178,8 @@ vectors = Table(
     metadata,
     Column("tenant_id", Text, primary_key=True),
     Column("user_id", Text, primary_key=True),
-    Column("space", Integer, primary_key=True),
-    Column("seq", Integer, primary_key=True),
+    Column("space", BigInteger, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
     Column("vector", LargeBinary, nullable=False),
 )
 
@@ -130,8 +188,8 @@ user_spaces = Table(
     metadata,
     Column("tenant_id", Text, primary_key=True),
     Column("user_id", Text, primary_key=True),
-    Column("space", Integer, primary_key=True),
-    Column("vectors", Integer, nullable=False),
+    Column("space", BigInteger, primary_key=True),
+    Column("vectors", BigInteger, nullable=False),
 )
 
 memory_versions = Table(
@@ -140,7 +198,7 @@ memory_versions = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("user_id", Text, primary_key=True),
     Column("memory_id", Text, primary_key=True),
-    Column("version", Integer, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
     Column("event", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("metadata", PlainJson, nullable=False),
@@ -165,9 +223,9 @@ documents = Table(
     Column("stored_at", UtcMicroseconds, nullable=False),
     Column("expires_at", UtcMicroseconds),
     Column("text_hash", LargeBinary, nullable=False),
-    Column("characters", Integer, nullable=False),
-    Column("passages", Integer, nullable=False),
-    Column("read_passages", Integer, nullable=False),
+    Column("characters", BigInteger, nullable=False),
+    Column("passages", BigInteger, nullable=False),
+    Column("read_passages", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("error", Text),
     Column("beat_at", UtcMicroseconds, nullable=False),
@@ -231,7 +289,7 @@ sessions = Table(
 reindex_runs = Table(
     "reindex_runs",
     metadata,
-    Column("run", Integer, primary_key=True),
+    Column("run", BigInteger, primary_key=True),
     Column("fingerprint", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("started_at", UtcMicroseconds, nullable=False),
@@ -243,7 +301,7 @@ reindex_runs = Table(
 audit_log = Table(
     "audit_log",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
     Column("tenant_id", Text, nullable=False),
     Column("user_id", Text),
     Column("at", UtcMicroseconds, nullable=False),
@@ -251,13 +309,13 @@ audit_log = Table(
     Column("action", Text, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("subject", Text),
-    Column("count", Integer, nullable=False),
+    Column("count", BigInteger, nullable=False),
 )
 
 backups = Table(
     "backups",
     metadata,
-    Column("number", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
     Column("made_at", UtcMicroseconds, nullable=False),
     Column("path", Text, nullable=False),
     Column("sha256", Text, nullable=False),
@@ -268,4 +326,14 @@ upkeep = Table(
     metadata,
     Column("task", Text, primary_key=True),
     Column("at", UtcMicroseconds, nullable=False),
+)
+
+# Where PostgreSQL's rows have more than SQLite's, whose words lie in FTS5 and whose vectors are mere bytes.
+_postgres = MetaData()
+postgres_memories = memories.to_metadata(_postgres)
+postgres_memories.append_column(Column("words", WordVector, nullable=False))
+postgres_vectors = Table(
+    "vectors",
+    _postgres,
+    *(Column(c.name, PackedVector if c.name == "vector" else c.type, primary_key=c.primary_key) for c in vectors.c),
 )

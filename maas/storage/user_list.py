@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import and_, func, select
 
 from maas.records import UserSummary
@@ -12,7 +14,7 @@ from maas.storage.tables import documents, memories, users
 class UserListQueries:
     """For a reading transaction on its connection."""
 
-    _transaction: Transaction
+    _transaction: Transaction[Any]
 
     def user_list(self, tenant: str, limit: int, after: str = "", matching: str = "") -> list[UserSummary]:
         latest = select(func.max(memories.c.created_at)).where(

@@ -8,23 +8,31 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     ColumnElement,
+    Numeric,
     String,
+    Text,
     and_,
     case,
     exists,
     false,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
     true,
     type_coerce,
 )
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import JSONB
 
 from maas.recall.filters import Condition, Filter, Group, Scalar
 from maas.records import Scope
+from maas.storage.by_dialect import ByDialect, folded, position
 from maas.storage.protocol import Where
 from maas.storage.tables import memories, memory_versions
 
@@ -85,7 +93,7 @@ def _compile(node: Filter) -> _Bool:
 
 def _column(node: Condition) -> _Bool:
     column: ColumnElement[Any] = memories.c[node.path[0]]
-    return _dispatch(node, lambda value: column.is_(None) if value is None else column == value, column, column)
+    return _dispatch(node, lambda value: column.is_(None) if value is None else column == _bound(value), column)
 
 
 class _Json:
@@ -93,34 +101,67 @@ class _Json:
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         document: ColumnElement[Any] = type_coerce(memories.c.metadata, String)
+        # SQLite's paths cannot spell every key; PostgreSQL's are lists of them.
+        path = literal(list(keys), ARRAY(Text))
+        self._found = sql_cast(document, JSONB).op("#>", return_type=JSONB())(path)
+        self._shown = sql_cast(document, JSONB).op("#>>", return_type=Text())(path)
         if any(character in key for key in keys for character in '"\\') or any(not key.isprintable() for key in keys):
             document = func.json_at(document, json.dumps(keys))
             keys = ("v",)
-        self.path = literal("$" + "".join(f'."{key}"' for key in keys))
-        self.document = document
-        self.value = func.json_extract(document, self.path)
-        self.type = func.json_type(document, self.path)
+        self._path = literal("$" + "".join(f'."{key}"' for key in keys))
+        self._document = document
+        self._value = func.json_extract(document, self._path)
+        self._type = func.json_type(document, self._path)
+
+    @property
+    def text(self) -> ColumnElement[Any]:
+        return ByDialect(
+            case((self._type == "text", self._value)), case((self._is("string"), self._shown.collate("C")))
+        )
+
+    @property
+    def number(self) -> ColumnElement[Any]:
+        return ByDialect(
+            case((self._type.in_(("integer", "real")), self._value)),
+            case((self._is("number"), sql_cast(self._shown, Numeric))),
+        )
+
+    @property
+    def is_array(self) -> _Bool:
+        return ByDialect(self._type == "array", self._is("array"))
 
     def equals(self, value: Scalar) -> _Bool:
         if value is None:
-            return or_(self.type.is_(None), self.type == "null")
+            kind = func.jsonb_typeof(self._found)
+            return ByDialect(or_(self._type.is_(None), self._type == "null"), or_(kind.is_(None), kind == "null"))
         if isinstance(value, bool):
-            return self.type == ("true" if value else "false")
-        return and_(self.of_type(value), self.value == value)
-
-    def of_type(self, value: Scalar) -> _Bool:
-        return self.type == "text" if isinstance(value, str) else self.type.in_(("integer", "real"))
+            is_value = self._type == ("true" if value else "false")
+            return ByDialect(is_value, self._found == _json(value))
+        mine = self.text if isinstance(value, str) else self.number
+        return cast("_Bool", mine == _bound(value))
 
     def has_element(self, value: Scalar, *, fold: bool) -> _Bool:
-        element = func.json_each(self.document, self.path).table_valued("value", "type")
+        element = func.json_each(self._document, self._path).table_valued("value", "type")
         if value is None or isinstance(value, bool):
             matches = element.c.type == {None: "null", True: "true", False: "false"}[value]
         elif isinstance(value, str):
-            folded = func.casefold(element.c.value) == value.casefold() if fold else element.c.value == value
-            matches = and_(element.c.type == "text", folded)
+            mine = folded(element.c.value) if fold else element.c.value
+            matches = and_(element.c.type == "text", mine == (value.casefold() if fold else value))
         else:
             matches = and_(element.c.type.in_(("integer", "real")), element.c.value == value)
-        return select(literal(1)).select_from(element).where(matches).exists()
+        listed = select(literal(1)).select_from(element).where(matches).exists()
+        if not (fold and isinstance(value, str)):
+            return ByDialect(listed, self._found.op("@>")(_json([value])))
+        texts = func.jsonb_path_query(self._found, literal_column("'$[*] ? (@.type() == \"string\")'::jsonpath"))
+        text = texts.column_valued("found").op("#>>", return_type=Text())(literal([], ARRAY(Text)))
+        return ByDialect(listed, select(literal(1)).where(folded(text) == value.casefold()).exists())
+
+    def _is(self, kind: str) -> _Bool:
+        return func.jsonb_typeof(self._found) == kind
+
+
+def _json(value: Any) -> ColumnElement[Any]:
+    return sql_cast(literal(json.dumps(value, ensure_ascii=False), Text), JSONB)
 
 
 def _metadata_value(node: Condition) -> _Bool:
@@ -128,19 +169,16 @@ def _metadata_value(node: Condition) -> _Bool:
     value = node.value
     if node.operator in ("contains", "icontains"):
         assert not isinstance(value, tuple)
-        inside = place.has_element(value, fold=node.operator == "icontains")
+        fold = node.operator == "icontains"
+        inside = place.has_element(value, fold=fold)
         if not isinstance(value, str):
-            return and_(place.type == "array", inside)
-        found = _substring(place.value, value, fold=node.operator == "icontains")
-        return case((place.type == "array", inside), (place.type == "text", found), else_=false())
-    typed = case((place.of_type(value), place.value)) if not isinstance(value, tuple) else place.value
-    return _dispatch(node, place.equals, typed, place.value)
+            return and_(place.is_array, inside)
+        return case((place.is_array, inside), else_=_substring(place.text, value, fold=fold))
+    return _dispatch(node, place.equals, place.text if isinstance(value, str) else place.number)
 
 
-def _dispatch(
-    node: Condition, equals: Callable[[Any], _Bool], ordered: ColumnElement[Any], text: ColumnElement[Any]
-) -> _Bool:
-    """The operators, given how equality and order are spelt at this place."""
+def _dispatch(node: Condition, equals: Callable[[Any], _Bool], operand: ColumnElement[Any]) -> _Bool:
+    """The operators, given how equality is spelt at this place."""
     value: Any = node.value
     match node.operator:
         case "eq":
@@ -152,20 +190,23 @@ def _dispatch(
         case "nin":
             return not_(or_(false(), *(func.coalesce(equals(item), false()) for item in value)))
         case "gt":
-            return cast("_Bool", ordered > value)
+            return cast("_Bool", operand > _bound(value))
         case "gte":
-            return cast("_Bool", ordered >= value)
+            return cast("_Bool", operand >= _bound(value))
         case "lt":
-            return cast("_Bool", ordered < value)
+            return cast("_Bool", operand < _bound(value))
         case "lte":
-            return cast("_Bool", ordered <= value)
+            return cast("_Bool", operand <= _bound(value))
         case "contains":
-            return _substring(text, value, fold=False)
+            return _substring(operand, value, fold=False)
         case "icontains":
-            return _substring(text, value, fold=True)
+            return _substring(operand, value, fold=True)
+
+
+def _bound(value: Any) -> Any:
+    """SQLAlchemy would bind an integer as one of 32 bits."""
+    return literal(value, BigInteger) if type(value) is int else value
 
 
 def _substring(text: ColumnElement[Any], value: str, *, fold: bool) -> _Bool:
-    if fold:
-        return func.instr(func.casefold(text), value.casefold()) > 0
-    return func.instr(text, value) > 0
+    return position(folded(text), value.casefold()) > 0 if fold else position(text, value) > 0

@@ -48,5 +48,7 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return  # PostgreSQL begins at 0006
     for statement in STATEMENTS:
         op.get_bind().exec_driver_sql(statement)

@@ -51,10 +51,14 @@ UNDONE = (
 
 
 def upgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return  # PostgreSQL begins at 0006
     for statement in STATEMENTS:
         op.get_bind().exec_driver_sql(statement)
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return
     for statement in UNDONE:
         op.get_bind().exec_driver_sql(statement)

@@ -10,6 +10,8 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return  # PostgreSQL begins at 0006
     op.create_table(
         "sessions",
         sa.Column("token_sha256", sa.LargeBinary, primary_key=True, nullable=False),
@@ -22,4 +24,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return
     op.drop_table("sessions")

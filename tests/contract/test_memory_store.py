@@ -1,17 +1,16 @@
-"""What every MemoryStore promises; a second database joins by adding its factory here."""
+"""What every MemoryStore promises; a further database joins by adding its settings here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from maas import Settings
 from maas.recall.analysis import document_terms
 from maas.records import ApiKey, Memory, Scope
+from maas.storage.opening import open_store
 from maas.storage.protocol import (
     MemoryStore,
     NewMemory,
@@ -21,7 +20,6 @@ from maas.storage.protocol import (
     Where,
     WriteTransaction,
 )
-from maas.storage.sqlite_store import SqliteStore
 from maas.storing import version_entry
 from tests.fakes import FakeEmbedder
 
@@ -30,19 +28,12 @@ ANN, BOB = Scope("t", "ann"), Scope("t", "bob")
 EMBEDDER = FakeEmbedder(dim=32)
 SPACE = EMBEDDER.fingerprint
 
-Factory = Callable[[Path], MemoryStore]
+SETTINGS = {"sqlite": "settings", "postgresql": "postgres_settings"}
 
 
-def sqlite(folder: Path) -> MemoryStore:
-    return SqliteStore(Settings(data_dir=folder))
-
-
-FACTORIES: dict[str, Factory] = {"sqlite": sqlite}
-
-
-@pytest.fixture(params=sorted(FACTORIES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStore]:
-    store = FACTORIES[request.param](tmp_path / "data")
+@pytest.fixture(params=sorted(SETTINGS))
+def store(request: pytest.FixtureRequest) -> Iterator[MemoryStore]:
+    store = open_store(request.getfixturevalue(SETTINGS[request.param]))
     yield store
     store.close()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from sqlalchemy import and_, func, select
@@ -19,10 +19,10 @@ from maas.storage.where import live, narrowed, owned
 
 
 class TimeQueries:
-    _transaction: Transaction
+    _transaction: Transaction[Any]
 
     def traits(self, scope: Scope, seqs: Seqs) -> Traits:
-        row = statements.TRAITS.first(self._transaction.driver, **owner(scope), seqs=json.dumps(seqs.tolist()))
+        row = statements.TRAITS.first(self._transaction.driver, **owner(scope), seqs=seqs.tolist())
         rows, created, importance = row or (None, None, None)
         found = np.fromstring(rows or "", np.int64, sep=",")
         order = np.argsort(found)

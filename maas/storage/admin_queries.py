@@ -1,10 +1,11 @@
-"""Keys, re-embedding and the audit log on SQLite: the part of a reading transaction that serves administration."""
+"""Keys, re-embedding and the audit log: the part of a reading transaction that serves administration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.engine import Connection
@@ -23,18 +24,15 @@ from maas.storage.tables import (
     memories,
     reindex_runs,
     spaces,
-    upkeep,
     user_spaces,
     users,
     vectors,
 )
 from maas.storage.where import owned
 
-WIPE = "wipe"
-
 
 class AdminQueries:
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction[Any]) -> None:
         self._transaction = transaction
         self._driver = transaction.driver
 
@@ -109,7 +107,3 @@ class AdminQueries:
     def backups(self) -> list[BackupRecord]:
         rows = self._connection.execute(select(backups.c.path, backups.c.made_at).order_by(backups.c.number))
         return [BackupRecord(name=Path(row.path).name, made_at=row.made_at) for row in rows]
-
-    def wipe_wanted(self) -> datetime | None:
-        """When words were last deleted that still lie on disk; None if there are none."""
-        return self._connection.execute(select(upkeep.c.at).where(upkeep.c.task == WIPE)).scalar()

@@ -1,4 +1,4 @@
-"""Changes to the SQLite database that no user of memories asks for: the audit log, purges, claims."""
+"""Changes to the database that no user of memories asks for: the audit log, purges, claims."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from sqlalchemy import delete, func, insert, select, update
 from maas.ids import erased_id
 from maas.records import AuditEntry, Scope
 from maas.storage import statements
-from maas.storage.sqlite_admin import WIPE
-from maas.storage.sqlite_reader import SqliteReader
+from maas.storage.reader import Reader
 from maas.storage.tables import api_keys, audit_log, backups, upkeep
 
 
-class UpkeepChanges(SqliteReader):
+class UpkeepChanges(Reader):
     def add_audit(self, tenant: str, entry: AuditEntry) -> None:
         statements.ADD_AUDIT.run(self._driver, tenant_id=tenant, **vars(entry))
 
@@ -36,16 +35,6 @@ class UpkeepChanges(SqliteReader):
     def expire_api_key(self, tenant: str, key_id: str, at: datetime) -> None:
         ours = (api_keys.c.tenant_id == tenant, api_keys.c.id == key_id)
         self._connection.execute(update(api_keys).where(*ours).values(expires_at=at))
-
-    def merge_words(self, pages: int) -> bool:
-        """One step of merging the index of words; returns whether there is more to do."""
-        before = self._driver.total_changes
-        statements.MERGE_TERMS.run(self._driver, pages=pages)
-        return self._driver.total_changes - before >= 2
-
-    def wiped(self, wanted: datetime) -> None:
-        """Note that everything deleted until ``wanted`` was wiped; later deletions have moved it on."""
-        self._connection.execute(delete(upkeep).where(upkeep.c.task == WIPE, upkeep.c.at == wanted))
 
     def _hide_erased(self, scope: Scope) -> None:
         mine = (audit_log.c.tenant_id == scope.tenant, audit_log.c.user_id == scope.user_id)

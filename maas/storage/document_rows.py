@@ -1,4 +1,4 @@
-"""Documents on the SQLite database: rows about them; their passages are memories like any other."""
+"""Documents in the database: rows about them; their passages are memories like any other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, delete, insert, select, tuple_, upda
 from maas.records import Memory, Scope
 from maas.storage.engine import Transaction
 from maas.storage.protocol import DocumentRow
-from maas.storage.rows import MEMORY_COLUMNS, to_memory
+from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, to_memory
 from maas.storage.tables import document_sources, documents, memories, spaces, vectors
 from maas.storage.where import owned
 
@@ -20,7 +20,7 @@ _COLUMNS = tuple(documents.c[name] for name in DocumentRow.columns())
 
 
 class DocumentQueries:
-    _transaction: Transaction
+    _transaction: Transaction[Any]
 
     def document(self, scope: Scope, document_id: str) -> DocumentRow | None:
         return self._one(_mine(scope, document_id))
@@ -56,8 +56,16 @@ class DocumentQueries:
         self, scope: Scope, document_id: str, fingerprint: str
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         query = (
-            select(vectors.c.vector, memories.c.end - memories.c.start)
-            .join(memories, memories.c.seq == vectors.c.seq)
+            select(PACKED_VECTOR, memories.c.end - memories.c.start)
+            .select_from(vectors)
+            .join(
+                memories,
+                and_(
+                    memories.c.tenant_id == vectors.c.tenant_id,
+                    memories.c.user_id == vectors.c.user_id,
+                    memories.c.seq == vectors.c.seq,
+                ),
+            )
             .join(spaces, spaces.c.space == vectors.c.space)
             .where(
                 owned(scope),

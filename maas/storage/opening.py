@@ -1,0 +1,49 @@
+"""From a URL to the store it names."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from maas.errors import ConfigError
+from maas.settings import Settings
+from maas.storage.protocol import MemoryStore
+
+
+def store_url(settings: Settings) -> URL:
+    """Raises ConfigError for what is no URL."""
+    try:
+        return make_url(settings.database_url)
+    except ArgumentError:
+        raise ConfigError(
+            "storage.url is no URL; expected sqlite:///path or postgresql+psycopg://user@host/name"
+        ) from None
+
+
+def shown_url(settings: Settings) -> str:
+    """Without the password."""
+    return store_url(settings).render_as_string(hide_password=True)
+
+
+def on_postgres(settings: Settings) -> bool:
+    return store_url(settings).get_backend_name() == "postgresql"
+
+
+def open_store(settings: Settings) -> MemoryStore:
+    """The store of ``storage.url``, migrated to this program's schema.
+
+    Raises:
+        ConfigError: no such kind of store, or one that cannot be used.
+        UnavailableError: its server cannot be reached.
+    """
+    if on_postgres(settings):
+        try:
+            import psycopg  # noqa: F401
+        except ImportError as error:
+            raise ConfigError(f"PostgreSQL's driver cannot be loaded ({error}): pip install 'maas[postgres]'") from None
+        from maas.storage.postgres_store import PostgresStore
+
+        return PostgresStore(settings)
+    from maas.storage.sqlite_store import SqliteStore
+
+    return SqliteStore(settings)
