@@ -2,6 +2,8 @@
 # make test    set up what is missing, then run the whole suite       (ARGS="tests/api -x" narrows it)
 # make test-all  the same, and the frameworks' own suites against maas's adapters, in an environment of their own
 # make docs    build the documentation site into build/site, strictly
+# make fuzz    10,000 requests made from the OpenAPI description, none of which may fail the server
+# make audit   known vulnerabilities of the pinned dependencies, and bandit's rules over the code
 # make lint    ruff and mypy --strict
 # make clean   remove the environment, the bundle and caches; the data folder stays
 
@@ -19,7 +21,7 @@ BUNDLE  := dist/lam-base-v1/lam_config.json
 ADAPTERS := .venv-adapters
 ADAPTERS_PYTHON := $(ADAPTERS)/bin/python
 
-.PHONY: serve test test-all docs lint clean
+.PHONY: serve test test-all docs fuzz audit lint clean
 
 serve: $(VENV)/installed $(if $(WEIGHTS),$(BUNDLE))
 	@$(BIN)/maas serve $(ARGS)
@@ -33,6 +35,9 @@ test-all: test $(ADAPTERS)/installed
 
 docs: $(VENV)/installed-dev
 	$(BIN)/python docs/site/build.py
+
+fuzz: $(VENV)/installed-dev
+	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/fuzz -s --log-disable=maas $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -9,7 +9,9 @@ MaasError                        500 internal
 ├── ConflictError                409 conflict
 │   ├── IdempotencyConflictError 409 idempotency_conflict same Idempotency-Key, another body
 │   └── FingerprintMismatchError 409 fingerprint_mismatch the stored vectors come from another embedder
+├── SlowRequestError             408 request_timeout      the body came too slowly, or stopped coming
 ├── PayloadTooLargeError         413 payload_too_large
+├── UnsupportedEncodingError     415 unsupported_encoding a compressed body
 ├── RateLimitedError             429 rate_limited         carries retry_after
 ├── UnavailableError             503 unavailable          carries retry_after
 │   ├── OverloadedError          503 overloaded           the encoding queue is full
@@ -90,6 +92,14 @@ class FingerprintMismatchError(ConflictError):
 
 class PayloadTooLargeError(MaasError):
     code, status, title = "payload_too_large", 413, "Payload too large"
+
+
+class SlowRequestError(MaasError):
+    code, status, title = "request_timeout", 408, "The request came too slowly"
+
+
+class UnsupportedEncodingError(MaasError):
+    code, status, title = "unsupported_encoding", 415, "Compressed bodies are not taken"
 
 
 class RateLimitedError(MaasError):

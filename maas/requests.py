@@ -18,6 +18,7 @@ from pydantic import (
     StrictBool,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -135,9 +136,16 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-MemoryText = Annotated[str, AfterValidator(_memory_text)]
-DocumentText = Annotated[str, AfterValidator(_document_text)]
-Identifier = Annotated[str, AfterValidator(_identifier)]
+# What of the validators JSON Schema can say, so that generated clients and tests know it too.
+_VISIBLE = WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"\S"})
+_NO_CONTROLS = r"[^\u0000-\u001f\u007f]*"
+_OPAQUE = WithJsonSchema(
+    {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": rf"^{_NO_CONTROLS}\S{_NO_CONTROLS}$"}
+)
+
+MemoryText = Annotated[str, AfterValidator(_memory_text), _VISIBLE]
+DocumentText = Annotated[str, AfterValidator(_document_text), _VISIBLE]
+Identifier = Annotated[str, AfterValidator(_identifier), _OPAQUE]
 Timestamp = Annotated[datetime, BeforeValidator(_not_a_number), AfterValidator(_utc)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
 Share = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
@@ -164,6 +172,8 @@ class Message(Request):
 
 class StoreRequest(Request):
     """One memory (``text``) or a run of turns (``messages``), and how to keep it."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["text"]}, {"required": ["messages"]}]})
 
     user_id: Identifier
     text: MemoryText | None = None
@@ -241,6 +251,10 @@ class RecallRequest(SearchRequest):
 class ContextRequest(SearchRequest):
     """A search, and the room its answer may take: in estimated tokens, in characters, or both."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["max_tokens"]}, {"required": ["max_characters"]}]}
+    )
+
     top_k: Annotated[int, Strict(), Field(ge=1, le=MAX_TOP_K)] = 30
     max_tokens: Annotated[int, Strict(), Field(ge=1)] | None = None
     max_characters: Annotated[int, Strict(), Field(ge=1)] | None = None
@@ -266,6 +280,8 @@ class ListRequest(Request):
 
 class UpdateRequest(Request):
     """Fields that are set change; ``expires_at: null`` and ``importance: null`` clear; the rest stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     text: MemoryText | None = None
     metadata: Metadata | None = None

@@ -30,6 +30,10 @@ class ServerSettings(Section):
     workers: PositiveInt = Field(1, description="Server processes sharing the data folder.")
     threads: PositiveInt = Field(64, description="Requests a process works on at once.")
     max_body_bytes: PositiveInt = Field(16_000_000, description="Larger request bodies are answered 413.")
+    patience_seconds: Annotated[float, Field(gt=0)] = Field(
+        30.0,
+        description="How long headers may take to come, or a body with less than 10 kB a second; then 408.",
+    )
     requests_per_minute: int = Field(
         0, ge=0, description="Requests of one key in any minute, in each worker; more are answered 429. 0: no limit."
     )

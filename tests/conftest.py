@@ -19,6 +19,15 @@ from tests.postgres import Server, running
 hypothesis.settings.register_profile("maas", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("maas")
 
+# structlog's own tracebacks draw every local variable, which takes seconds each.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 
 class FakeClock:
     """A clock that stands still until it is told to go on."""

@@ -14,7 +14,7 @@ import httpx2
 import uvicorn
 
 from maas.api.app import create_app
-from maas.api.server import address_of, bind
+from maas.api.server import address_of, bind, server_config
 from maas.brain import PersonalMemoryBrain
 from maas.embedders.protocol import Embedder
 from maas.settings import load_settings
@@ -45,7 +45,7 @@ def serving(folder: Path, embedder: Embedder | None = None, **overrides: Any) ->
     with PersonalMemoryBrain(settings, embedder=embedder or FakeEmbedder()) as brain:
         first = brain.ensure_bootstrap_key()
         listener = bind("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(create_app(settings, brain=brain), log_config=None))
+        server = uvicorn.Server(server_config(settings.server, create_app(settings, brain=brain)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -91,8 +91,9 @@ def create_app(
     if mcp_route is not None:
         app.router.routes.append(mcp_route)
     describe(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.server.max_body_bytes)
-    app.add_middleware(RequestContext, metrics=metrics, max_in_flight=settings.server.threads * WAITING_PER_THREAD)
+    server = settings.server
+    app.add_middleware(BodyLimit, max_bytes=server.max_body_bytes, patience_seconds=server.patience_seconds)
+    app.add_middleware(RequestContext, metrics=metrics, max_in_flight=server.threads * WAITING_PER_THREAD)
     if tracer_provider is not None:
         app.add_middleware(Tracing, provider=tracer_provider)
     return app

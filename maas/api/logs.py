@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
+import traceback
+from typing import Any, TextIO
 
 import structlog
 
+from maas.errors import MaasError
 from maas.settings import LogSettings
 
-_CHATTY = ("alembic.runtime.plugins", "sentence_transformers", "httpx2", "httpcore2")
+_CHATTY = ("alembic.runtime.plugins", "sentence_transformers", "httpx2", "httpcore2", "mcp")
+# Errors whose words are about this machine or this program. Others may quote what they were given.
+_PLAIN_WORDS = (MaasError, OSError, sqlite3.Error, ImportError, MemoryError)
+_LEFT_OUT = "(its words are left out: they may quote what somebody said)"
 
 
 def configure_logs(settings: LogSettings) -> None:
@@ -22,12 +29,10 @@ def configure_logs(settings: LogSettings) -> None:
     ]
     renderer: structlog.types.Processor
     if settings.format == "json":
-        shared.append(structlog.processors.format_exc_info)
+        shared.append(structlog.processors.ExceptionRenderer(_traceback))
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_print_traceback)
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -47,3 +52,21 @@ def configure_logs(settings: LogSettings) -> None:
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _print_traceback(out: TextIO, info: Any) -> None:
+    out.write(f"\n{_traceback(info)}")
+
+
+def _traceback(info: Any) -> str:
+    """The frames of an error and of what caused it, with no words that were not ours."""
+    error: BaseException | None = info[1]
+    parts: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        words = str(error) if isinstance(error, _PLAIN_WORDS) else _LEFT_OUT
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{frames}{type(error).__qualname__}: {words}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nfollowed by\n\n".join(reversed(parts))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
 import time
 import uuid
+from contextlib import suppress
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,10 +16,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from maas.api.metrics import Metrics
 from maas.api.problems import error_response, internal_error
-from maas.errors import MaasError, OverloadedError, PayloadTooLargeError
+from maas.errors import (
+    MaasError,
+    OverloadedError,
+    PayloadTooLargeError,
+    SlowRequestError,
+    UnsupportedEncodingError,
+)
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 STREAMED_TO_DISK = ("/v1/import",)
+SLOWEST_BYTES_PER_SECOND = 10_000
 
 _DRAINED = 8  # times the limit; whoever sends more is cut off
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -94,41 +104,71 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Refuses bodies over ``max_bytes``, by their announced length or, when chunked, as they arrive."""
+    """Refuses bodies that are compressed, that come too slowly, or that are too large.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    Large is over ``max_bytes`` by the announced length or, when chunked, as they arrive. Nothing is unpacked, so that
+    what arrived is all there is.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, patience_seconds: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._patience = patience_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in STREAMED_TO_DISK:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdigit() and int(announced) > self._max_bytes:
-            await self._drain(receive, 0)
-            await _answer(self._too_large(), scope, receive, send, scope["state"]["request_id"])
+        headers = Headers(scope=scope)
+        limit = math.inf if scope["path"] in STREAMED_TO_DISK else self._max_bytes
+        announced = headers.get("content-length", "0")
+        if announced.isdigit() and int(announced) > limit:
+            await self._refuse(self._too_large(), scope, receive, send)
             return
-        received = 0
+        encoding = headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            found = f"the body is {encoding[:40]!r}-encoded; send it as it is, without Content-Encoding"
+            await self._refuse(UnsupportedEncodingError(found), scope, receive, send)
+            return
+        started, received, whole = time.monotonic(), 0, False
+        # What was raised here may come out of the application wrapped, or not at all.
+        fault: MaasError | None = None
 
         async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, whole, fault
+            if whole:  # whoever asks now waits for the caller to hang up
+                return await receive()
+            if fault is not None:
+                raise fault
+            patience = started + self._patience + received / SLOWEST_BYTES_PER_SECOND - time.monotonic()
+            try:
+                message = await asyncio.wait_for(receive(), patience)
+            except TimeoutError:
+                fault = SlowRequestError(f"{received:,} bytes of the body came, and then no more; send it faster")
+                raise fault from None
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
+            whole = not message.get("more_body", False)
+            if received > limit:
                 await self._drain(receive, received)
-                raise self._too_large()
+                fault = self._too_large()
+                raise fault
             return message
 
         await self._app(scope, receive_counted, send)
 
+    async def _refuse(self, error: MaasError, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._drain(receive, 0)
+        await _answer(error, scope, receive, send, scope["state"]["request_id"])
+
     async def _drain(self, receive: Receive, received: int) -> None:
         """Throw the rest away: closing with bytes unread resets the connection, and the caller never sees the 413."""
         more = True
-        while more and received <= _DRAINED * self._max_bytes:
-            message = await receive()
-            received += len(message.get("body", b""))
-            more = message["type"] == "http.request" and message.get("more_body", False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                while more and received <= _DRAINED * self._max_bytes:
+                    message = await receive()
+                    received += len(message.get("body", b""))
+                    more = message["type"] == "http.request" and message.get("more_body", False)
 
     def _too_large(self) -> PayloadTooLargeError:
         return PayloadTooLargeError(f"the body is larger than {self._max_bytes:,} bytes; send it in smaller parts")

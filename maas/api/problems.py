@@ -74,6 +74,8 @@ def error_response(error: MaasError, request_id: str | None = None) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1)))
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="maas"'
+    if error.status == 408:
+        headers["Connection"] = "close"  # what still comes of the body would be taken for the next request's
     return problem(
         error.code,
         error.title,

@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -23,9 +24,10 @@ from uvicorn.supervisors import Multiprocess
 from maas.api.app import create_app
 from maas.api.logs import configure_logs
 from maas.api.network import is_loopback
+from maas.api.patience import PatientProtocol
 from maas.brain import PersonalMemoryBrain
 from maas.errors import ConfigError
-from maas.settings import Settings
+from maas.settings import ServerSettings, Settings
 
 WORKER_SETTINGS = "_MAAS_WORKER_SETTINGS"  # without the public prefix, whose unknown names are refused
 BACKLOG = 2048
@@ -113,7 +115,7 @@ def _serve_here(settings: Settings, listener: socket.socket) -> None:
     try:
         with PersonalMemoryBrain(settings) as brain:
             announce_first_key(brain)
-            _Server(_config(create_app(settings, brain=brain))).run(sockets=[listener])
+            _Server(server_config(settings.server, create_app(settings, brain=brain))).run(sockets=[listener])
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code:
             raise
@@ -125,7 +127,7 @@ def _serve_here(settings: Settings, listener: socket.socket) -> None:
 def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
     os.environ[WORKER_SETTINGS] = settings.model_dump_json()
     try:
-        config = _config(f"{__name__}:worker_app", workers=settings.server.workers, factory=True)
+        config = server_config(settings.server, f"{__name__}:worker_app", workers=settings.server.workers, factory=True)
         supervisor = Multiprocess(config, sockets=[listener])
         threading.Thread(target=_say_when_answered, args=(address_of(listener),), daemon=True).start()
         supervisor.run()
@@ -156,9 +158,13 @@ def _say_when_answered(url: str) -> None:
     _say(f"maas is listening on {url}")
 
 
-def _config(app: FastAPI | str, *, workers: int = 1, factory: bool = False) -> uvicorn.Config:
+def server_config(
+    server: ServerSettings, app: FastAPI | str, *, workers: int = 1, factory: bool = False
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=partial(PatientProtocol, patience_seconds=server.patience_seconds),  # type: ignore[arg-type]
+        ws="none",
         workers=workers,
         factory=factory,
         log_config=None,

@@ -92,6 +92,7 @@ def _engine(path: str, settings: Settings, *, size: int, overflow: int) -> Engin
         max_overflow=overflow,
         pool_timeout=max(1.0, timeout / 1000),
         pool_reset_on_return=None,  # transaction() has rolled back
+        hide_parameters=True,  # an error goes into the log, and what people said does not
     )
 
     # The sqlite3 module would begin transactions late and commit before DDL; transaction() says BEGIN itself.
