@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import sys
 import traceback
-from typing import Any, TextIO
+from typing import TextIO
 
 import structlog
 
@@ -54,13 +54,13 @@ def configure_logs(settings: LogSettings) -> None:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
-def _print_traceback(out: TextIO, info: Any) -> None:
-    out.write(f"\n{_traceback(info)}")
+def _print_traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    out.write(f"\n{_traceback(exc_info)}")
 
 
-def _traceback(info: Any) -> str:
+def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
     """The frames of an error and of what caused it, with no words that were not ours."""
-    error: BaseException | None = info[1]
+    error: BaseException | None = exc_info[1]
     parts: list[str] = []
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

@@ -9,7 +9,7 @@ import json
 from asyncio import TimerHandle
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEADER_BYTES = 65_536
 
@@ -99,7 +99,8 @@ class PatientProtocol(HttpToolsProtocol):
         content = {"type": f"urn:maas:problem:{code}", "title": title, "status": status, "detail": detail, "code": code}
         body = json.dumps(content).encode()
         # A request before this one may still be answered; two answers in one stream would be read as one.
-        if self.cycle is None or self.cycle.response_complete:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
             head = (
                 f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/problem+json\r\n"
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"

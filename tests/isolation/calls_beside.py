@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from tests.isolation.world import Holder, World, all_of, holders, mark, modes, picks, users, words
+from tests.isolation.world import USERS, Holder, World, all_of, holders, mark, modes, picks, users, words
 
 
 class CallsOnDocuments(World):
@@ -71,6 +71,16 @@ class CallsOfAdministration(World):
         if path == "/v1/admin/audit":
             done = [entry["subject"] for entry in answer.json()["results"] if entry["outcome"] == "done"]
             assert {self.model[i][0] for i in done if i in self.model} <= {holder.tenant}
+
+    @rule(who=holders)
+    def list_users(self, who: tuple[str, str]) -> None:
+        holder = self.holders[who]
+        answer = self.call(holder, "GET", "/v1/users")
+        assert answer.status_code == (200 if holder.administers else 403)
+        if answer.status_code == 200:
+            counts = {found["user_id"]: found["memories"] for found in answer.json()["results"] if found["memories"]}
+            owned = {user: len(self.owned(holder.tenant, user)) for user in USERS}
+            assert counts == {user: count for user, count in owned.items() if count}
 
     @rule(who=holders)
     def reindex(self, who: tuple[str, str]) -> None:

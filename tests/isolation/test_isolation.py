@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
@@ -36,7 +37,7 @@ from tests.isolation.world import (
     words,
 )
 
-OPERATIONS = int(os.environ.get("ISOLATION_OPERATIONS", "2000"))
+OPERATIONS = int(os.environ.get("ISOLATION_OPERATIONS", "1500"))
 STEPS = 50
 
 
@@ -266,6 +267,7 @@ def _opened() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(0)
 class TestIsolation(Isolation.TestCase):  # type: ignore[misc, name-defined]
     settings = settings(
         max_examples=max(1, OPERATIONS // STEPS),
