@@ -21,6 +21,9 @@ BUNDLE  := dist/lam-base-v1/lam_config.json
 ADAPTERS := .venv-adapters
 ADAPTERS_PYTHON := $(ADAPTERS)/bin/python
 
+# pip-audit's own dependencies are no part of what it looks at.
+AUDIT := .venv-audit
+
 .PHONY: serve test test-all docs fuzz audit lint clean
 
 serve: $(VENV)/installed $(if $(WEIGHTS),$(BUNDLE))
@@ -39,6 +42,10 @@ docs: $(VENV)/installed-dev
 fuzz: $(VENV)/installed-dev
 	FUZZ_CASES=10000 $(BIN)/python -m pytest tests/fuzz -s --log-disable=maas $(ARGS)
 
+audit: $(VENV)/installed-dev $(AUDIT)/installed
+	$(BIN)/ruff check --select S --ignore S101 maas lam_backend
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -48,7 +55,7 @@ $(BUNDLE): $(WEIGHTS) | $(VENV)/installed
 	-@$(BIN)/python -m lam_backend.packaging.package_lam > /dev/null
 
 clean:
-	rm -rf $(VENV) $(ADAPTERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
+	rm -rf $(VENV) $(ADAPTERS) $(AUDIT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
@@ -70,4 +77,9 @@ $(ADAPTERS)/installed: pyproject.toml constraints.txt tests/adapters/requirement
 	@$(PYTHON) -m venv $(ADAPTERS)
 	$(ADAPTERS_PYTHON) -m pip --disable-pip-version-check install -qq -c constraints.txt \
 	  -e '.[langchain,langgraph,llamaindex,mcp]' -r tests/adapters/requirements.txt
+	@touch $@
+
+$(AUDIT)/installed: constraints.txt
+	@$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check install -qq -c constraints.txt pip-audit
 	@touch $@

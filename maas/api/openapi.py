@@ -43,6 +43,7 @@ _PROBLEMS = {
     401: "No key, or one that is wrong, revoked or expired",
     403: "The key lacks the scope, or is narrowed to another user",
     404: "Not there, or another tenant's",
+    405: "An id that a client resolved away, such as `..`, made another route of this one",
     408: "The body came too slowly, or stopped coming",
     409: "Same Idempotency-Key with another body, or vectors of another embedder",
     413: "The body, or a text in it, is too large",

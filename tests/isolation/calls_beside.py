@@ -76,7 +76,7 @@ class CallsOfAdministration(World):
     def list_users(self, who: tuple[str, str]) -> None:
         holder = self.holders[who]
         answer = self.call(holder, "GET", "/v1/users")
-        assert answer.status_code == (200 if holder.administers else 403)
+        assert answer.status_code == (200 if holder.user is None else 403)
         if answer.status_code == 200:
             counts = {found["user_id"]: found["memories"] for found in answer.json()["results"] if found["memories"]}
             owned = {user: len(self.owned(holder.tenant, user)) for user in USERS}
@@ -129,10 +129,11 @@ class CallsOfAdministration(World):
 
 
 class CallsOverMcp(World):
-    @rule(who=holders, pick=picks, tool=st.sampled_from(["get_memory", "get_memory_history", "fetch"]))
+    @rule(who=holders, pick=picks, tool=st.sampled_from(["get_memory", "fetch"]))
     def read_by_tool(self, who: tuple[str, str], pick: int, tool: str) -> None:
         holder, memory_id = self.holders[who], self.some_id(pick)
-        found = self.tool(holder, tool, **{"id" if tool == "fetch" else "memory_id": memory_id})
+        asked = {"id": memory_id} if tool == "fetch" else {"memory_id": memory_id, "include_history": True}
+        found = self.tool(holder, tool, **asked)
         assert (found is not None) == self.reachable(holder, memory_id)
 
     @rule(who=holders, user=users, word=words)
@@ -143,6 +144,12 @@ class CallsOverMcp(World):
         if found is not None:
             own = self.owned(holder.tenant, user)
             assert {note["id"]: note["text"] for note in found["results"]}.items() <= own.items()
+
+    @rule(who=holders, user=users, word=words, tool=st.sampled_from(["get_context", "get_memories"]))
+    def read_many_by_tool(self, who: tuple[str, str], user: str, word: str, tool: str) -> None:
+        holder = self.holders[who]
+        asked = {"query": word} if tool == "get_context" else {}
+        assert (self.tool(holder, tool, user_id=user, **asked) is not None) == holder.may("read", user)
 
     @rule(who=holders, user=users, word=words)
     def add_by_tool(self, who: tuple[str, str], user: str, word: str) -> None:
