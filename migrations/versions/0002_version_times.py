@@ -23,3 +23,10 @@ def upgrade() -> None:
         return  # PostgreSQL begins at 0006
     for statement in STATEMENTS:
         op.get_bind().exec_driver_sql(statement)
+
+
+def downgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return
+    op.get_bind().exec_driver_sql("DROP INDEX memories_important")
+    op.get_bind().exec_driver_sql("ALTER TABLE memory_versions DROP COLUMN valid_from")

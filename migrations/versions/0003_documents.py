@@ -45,10 +45,26 @@ STATEMENTS = (
         PRIMARY KEY (tenant_id, user_id, document_id)
     )""",
 )
+UNDONE = (
+    "DROP TABLE document_sources",
+    "DROP TABLE documents",
+    "DROP INDEX memories_document",
+    # Passages go on as memories of a session, which their document was.
+    'ALTER TABLE memories DROP COLUMN "end"',
+    'ALTER TABLE memories DROP COLUMN "start"',
+    "ALTER TABLE memories DROP COLUMN document_id",
+)
 
 
 def upgrade() -> None:
     if op.get_bind().dialect.name != "sqlite":
         return  # PostgreSQL begins at 0006
     for statement in STATEMENTS:
+        op.get_bind().exec_driver_sql(statement)
+
+
+def downgrade() -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        return
+    for statement in UNDONE:
         op.get_bind().exec_driver_sql(statement)
