@@ -9,10 +9,12 @@ from typing import Any
 from maas.auditing import record
 from maas.embedders.protocol import Embedder, Vectors
 from maas.ids import erased_id
+from maas.importer import Importer
 from maas.records import ErasureReceipt, ImportReport, Scope
 from maas.requests import Identifier, Request, parse
+from maas.settings import Settings
 from maas.storage.protocol import MemoryStore
-from maas.transfer import Exporter, Importer
+from maas.transfer import Exporter
 
 
 class _User(Request):
@@ -22,6 +24,7 @@ class _User(Request):
 class Portability:
     """The part of PersonalMemoryBrain by which a user's data comes and goes as a whole."""
 
+    settings: Settings
     tenant: str
     actor: str
     _store: MemoryStore
@@ -62,6 +65,8 @@ class Portability:
     ) -> ImportReport:
         """Take in exported lines, all or none; ids that are already there are skipped.
 
+        Every line is read, and kept on disk, before the first is written: any number of them fits into memory.
+
         Args:
             lines: of ``export_user``.
             user_id: whose they become; unset: the user they were exported from.
@@ -72,5 +77,6 @@ class Portability:
         """
         if user_id is not None:
             user_id = parse(_User, {"user_id": user_id}).user_id
-        importer = Importer(self._store, self._encode_all, self._embedder, self.tenant, self.actor)
+        folder = self.settings.data_dir
+        importer = Importer(self._store, self._encode_all, self._embedder, self.tenant, self.actor, folder)
         return importer.run(lines, user_id, self._clock(), idempotency_key)

@@ -1,0 +1,84 @@
+"""Importing an export: in bounded memory, all or none."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from maas import PersonalMemoryBrain, importer
+from maas.errors import IdempotencyConflictError, InvalidInputError
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer, "PAGE", 10)
+
+
+def exported(brain: PersonalMemoryBrain, count: int, **fields: Any) -> list[dict[str, Any]]:
+    brain.store_batch([{"user_id": "ana", "text": f"memory {n}", **fields} for n in range(count)])
+    lines = list(brain.export_user("ana"))
+    brain.erase_user("ana")
+    return lines
+
+
+def copies(line: dict[str, Any], count: int) -> Iterator[dict[str, Any]]:
+    """Many memories made from one, each a kilobyte of text."""
+    for n in range(count):
+        memory = {**line["memory"], "id": f"{line['memory']['id'][:20]}{n:012}", "text": f"{n} " + "padding " * 125}
+        history = [{**line["history"][0], "memory_id": memory["id"], "text": memory["text"]}]
+        yield {**line, "memory": memory, "history": history}
+
+
+def test_memory_does_not_grow_with_the_number_of_lines(brain: PersonalMemoryBrain) -> None:
+    line = exported(brain, 1)[1]
+    peaks = {}
+    for user, count in (("warm", 20), ("few", 60), ("many", 400)):
+        tracemalloc.start()
+        assert brain.import_memories(copies(line, count), user_id=user).imported == count
+        peaks[user] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    # The lines themselves are more than 2 kB each: 700 kB more.
+    assert peaks["many"] - peaks["few"] < 250_000, peaks
+
+
+@pytest.mark.parametrize("place", [1, 14, 25])
+def test_one_bad_line_anywhere_leaves_nothing(brain: PersonalMemoryBrain, place: int) -> None:
+    lines = exported(brain, 25)
+    lines[place] = {**lines[place], "stored_at": "never"}
+    with pytest.raises(InvalidInputError, match=rf"lines\.{place}\.stored_at"):
+        brain.import_memories(lines)
+    assert brain.list(user_id="ana").results == []
+
+
+def test_a_key_taken_in_an_earlier_page_leaves_nothing(brain: PersonalMemoryBrain) -> None:
+    lines = exported(brain, 25)
+    for number in (2, 22):
+        lines[number]["memory"] |= {"key": "mine"}
+    with pytest.raises(InvalidInputError, match=r"lines\.22\.memory\.key 'mine' belongs to another memory"):
+        brain.import_memories(lines)
+    assert brain.list(user_id="ana").results == []
+
+
+def test_lines_sent_twice_in_one_import_are_skipped(brain: PersonalMemoryBrain) -> None:
+    lines = exported(brain, 12)
+    bare = [{**line, "vectors": {}} if "memory" in line else line for line in lines]
+    report = brain.import_memories([*bare, *lines[1:]])
+    assert (report.imported, report.skipped, report.reembedded) == (12, 12, 12)
+    assert brain.recall("memory 7", user_id="ana", mode="dense", top_k=1).results[0].text == "memory 7"
+
+
+def test_a_key_stands_for_these_lines_alone(brain: PersonalMemoryBrain) -> None:
+    lines = exported(brain, 12)
+    first = brain.import_memories(lines, idempotency_key="k")
+    assert brain.import_memories(lines, idempotency_key="k") == first
+    with pytest.raises(IdempotencyConflictError):
+        brain.import_memories(lines[:-1], idempotency_key="k")
+    brain.store_document("A text to be read. " * 50, user_id="ben")
+    documents = list(brain.export_user("ben"))
+    brain.import_memories(documents, user_id="cleo", idempotency_key="d")
+    documents[1]["document"]["title"] = "another"
+    with pytest.raises(IdempotencyConflictError):
+        brain.import_memories(documents, user_id="cleo", idempotency_key="d")
