@@ -20,6 +20,7 @@ from maas.errors import ConfigError, ConflictError, NotFoundError, StorageError,
 from maas.ids import erased_id
 from maas.records import Record
 from maas.settings import Settings
+from maas.storage.encryption import connect, copy_under, database_errors, encryption_key
 from maas.storage.engine import storage_errors
 from maas.storage.sqlite_store import SqliteStore
 from maas.storage.tables import SCHEMA_REVISION, to_microseconds
@@ -65,7 +66,8 @@ def back_up(settings: Settings, target: Path) -> BackupManifest:
     target.parent.mkdir(parents=True, exist_ok=True)
     with _part_of(target) as part:
         made_at = datetime.now(UTC)
-        with storage_errors(), closing(_connect(source)) as original, closing(_connect(part, create=True)) as copy:
+        key = encryption_key(settings)  # a backup is encrypted as its database is
+        with storage_errors(), closing(_connect(source, key)) as original, closing(_connect(part, key)) as copy:
             original.backup(copy)
         users, memories = _prove(settings, part)
         manifest = BackupManifest(
@@ -111,14 +113,41 @@ def restore(settings: Settings, backup: Path, *, replace: bool = False) -> Resto
         erased: set[tuple[str, str]] = set()
         previous = None
         if database.exists():
-            erased = _erased_since(database, manifest.made_at)
-            previous = _put_aside(database)
+            key = encryption_key(settings)
+            erased = _erased_since(database, key, manifest.made_at)
+            previous = _put_aside(database, key)
         again = _erase_again(settings, part, erased)
         part.replace(database)
         _sync_folder(database.parent)
     return RestoreReport(
         database=str(database), manifest=manifest, previous=previous and str(previous), erased_again=again
     )
+
+
+def encrypt(settings: Settings, new_key: str | None) -> tuple[int, int]:
+    """Write the database anew under another key, or under none, prove it, and put it in the old one's place.
+
+    Returns:
+        How many users and memories it holds.
+
+    Raises:
+        NotFoundError: there is no database.
+        ConfigError: SQLCipher is not installed, or the present key does not open the database.
+        UnavailableError: a process has the database open.
+    """
+    database, key = _database(settings), encryption_key(settings)
+    if not database.is_file():
+        raise NotFoundError(f"there is no database at {database}; nothing to encrypt")
+    changed = {"encryption_key": new_key, "encryption_key_file": None}
+    after = settings.model_copy(update={"storage": settings.storage.model_copy(update=changed)})
+    with _part_of(database) as part:
+        with storage_errors():
+            _fold_log(database, key)
+            copy_under(database, key, part, new_key)
+        held = _prove(after, part)
+        part.replace(database)
+        _sync_folder(database.parent)
+    return held
 
 
 def read_manifest(backup: Path) -> BackupManifest:
@@ -135,7 +164,8 @@ def read_manifest(backup: Path) -> BackupManifest:
 
 def _prove(settings: Settings, file: Path) -> tuple[int, int]:
     """Check pages and recall of a copy, leave it as one file; returns how many users and memories it holds."""
-    with storage_errors(), closing(_connect(file)) as connection:
+    key = encryption_key(settings)
+    with storage_errors(), closing(_connect(file, key)) as connection:
         faults = [row[0] for row in connection.execute("PRAGMA integrity_check(10)")]
     if faults != ["ok"]:
         raise StorageError(f"the copy is not sound: {'; '.join(faults[:3])}; run `maas doctor`")
@@ -151,7 +181,7 @@ def _prove(settings: Settings, file: Path) -> tuple[int, int]:
             f"the copy does not recall what it holds: of {proof.sampled} sampled memories {proof.lost_vectors} are"
             f" not found by vector and {proof.lost_words} not by words; run `maas doctor --repair` first"
         )
-    _fold_log(file)
+    _fold_log(file, key)
     return users, memories
 
 
@@ -160,25 +190,26 @@ def _settings_for(settings: Settings, file: Path) -> Settings:
     return settings.model_copy(update={"storage": settings.storage.model_copy(update={"url": url})})
 
 
-def _fold_log(file: Path) -> None:
+def _fold_log(file: Path, key: str | None) -> None:
     """Leave the database as one file, on disk."""
-    with storage_errors(), closing(_connect(file)) as connection:
+    with storage_errors(), closing(_connect(file, key)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE").fetchone()
     with file.open("rb") as written:
         os.fsync(written.fileno())
 
 
-def _put_aside(database: Path) -> Path:
+def _put_aside(database: Path, key: str | None) -> Path:
     """Move the present database out of the way, its write-ahead log folded in."""
     aside = database.with_name(f"{database.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
     try:
-        with closing(_connect(database, timeout=2)) as connection:
+        with closing(_connect(database, key, timeout=2)) as connection:
             (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise StorageError(f"{database} cannot be opened: {error}; move it away yourself") from error
-        raise UnavailableError(f"another process has {database} open; stop the servers first", retry_after=1) from error
-    except sqlite3.DatabaseError:
+    except database_errors(ConfigError) as error:
+        if type(error).__name__ == "OperationalError":
+            if "locked" not in str(error):
+                raise StorageError(f"{database} cannot be opened: {error}; move it away yourself") from error
+            busy = f"another process has {database} open; stop the servers first"
+            raise UnavailableError(busy, retry_after=1) from error
         mode = "delete"  # damaged: that is why a backup is restored; the log belongs to it and goes with it
     if mode != "delete":
         raise UnavailableError(f"another process has {database} open; stop the servers first", retry_after=1)
@@ -190,13 +221,13 @@ def _put_aside(database: Path) -> Path:
     return aside
 
 
-def _erased_since(database: Path, made_at: datetime) -> set[tuple[str, str]]:
+def _erased_since(database: Path, key: str | None, made_at: datetime) -> set[tuple[str, str]]:
     """(tenant, digest of the user's id) of erasures that a backup does not know of; none of a damaged database."""
     query = "SELECT tenant_id, user_id FROM audit_log WHERE action = 'erase' AND outcome = 'done' AND at >= ?"
     try:
-        with closing(_connect(database)) as connection:
+        with closing(_connect(database, key)) as connection:
             return set(connection.execute(query, (to_microseconds(made_at),)).fetchall())
-    except sqlite3.DatabaseError:
+    except database_errors(ConfigError):
         return set()
 
 
@@ -212,7 +243,7 @@ def _erase_again(settings: Settings, file: Path, erased: set[tuple[str, str]]) -
         store.wipe()
     finally:
         store.close()
-    _fold_log(file)
+    _fold_log(file, encryption_key(settings))
     return len(doomed)
 
 
@@ -242,9 +273,8 @@ def _part_of(target: Path) -> Iterator[Path]:
             file.unlink(missing_ok=True)
 
 
-def _connect(path: Path, *, create: bool = False, timeout: float = 10) -> sqlite3.Connection:
-    mode = "rwc" if create else "rw"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=timeout)
+def _connect(path: Path, key: str | None, *, timeout: float = 10) -> sqlite3.Connection:
+    return connect(f"{path.absolute().as_uri()}?mode=rw", key, uri=True, timeout=timeout)
 
 
 def _sha256(path: Path) -> str:

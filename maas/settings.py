@@ -91,6 +91,12 @@ class StorageSettings(Section):
     busy_timeout_ms: PositiveInt = Field(
         10_000, description="How long a writer waits for another, and a request for a connection to PostgreSQL."
     )
+    encryption_key: str | None = Field(
+        None, description="64 hexadecimal digits; the database is encrypted with them (extra `sqlcipher`)."
+    )
+    encryption_key_file: Path | None = Field(
+        None, description="File that holds the key, read at the start; instead of `storage.encryption_key`."
+    )
     cache_bytes: int = Field(
         512_000_000, ge=0, description="Memory for per-user vector indexes; least recently used go."
     )

@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
     app.command()(backup)
     app.command()(restore)
+    app.command()(encrypt)
 
 
 def purge(
@@ -136,6 +137,27 @@ def restore(
         print_line(
             f"what was there lies at {report.previous}; users erased since are erased again: {report.erased_again}"
         )
+
+
+def encrypt(
+    key_file: Annotated[
+        Path | None, typer.Argument(metavar="[KEY_FILE]", help="File with the new key: 64 hexadecimal digits.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Leave the database unencrypted.")] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Encrypt the database, or give it another key. The settings name the present one. Servers must be stopped."""
+    from maas.backup import encrypt as write_anew
+    from maas.storage.encryption import key_in
+
+    if off == (key_file is not None):
+        raise typer.BadParameter("give the file of the new key, or --off")
+    settings = settings_from(config, data_dir)
+    quiet_logs(settings)
+    users, memories = write_anew(settings, None if key_file is None else key_in(key_file))
+    print_line(f"{memories:,} memories of {users:,} users are {'not encrypted' if off else 'under the new key'}")
+    note(f"set storage.encryption_key_file to {'null' if off else key_file} before anything opens the database")
 
 
 def _checked(check: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from maas.doctor.report import Finding, fault, judged, ok
 from maas.items import indexed_text, text_hash
 from maas.recall.analysis import document_terms
+from maas.storage.encryption import database_errors
 from maas.storage.rows import words_of
 
 _SHOWN = 5
@@ -72,7 +73,7 @@ def words(driver: sqlite3.Connection) -> Iterator[Finding]:
     """The index of words is sound, and holds for every memory the terms of its text."""
     try:
         driver.execute("INSERT INTO memory_terms (memory_terms) VALUES ('integrity-check')")
-    except sqlite3.DatabaseError as error:
+    except database_errors() as error:
         yield fault("words", f"the index of words is damaged: {error}", "words")
         return
     rows = driver.execute(

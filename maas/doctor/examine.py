@@ -22,6 +22,7 @@ from maas.errors import ConfigError, EmbedderUnavailableError, MaasError, Storag
 from maas.items import Vector, indexed_text
 from maas.reindexing import Reindexer
 from maas.settings import Settings
+from maas.storage.encryption import database_errors
 from maas.storage.engine import make_engines, storage_errors, transaction
 from maas.storage.migrate import schema_revision
 from maas.storage.opening import on_postgres, open_store
@@ -99,7 +100,7 @@ def _look(
 def _checked(check: Callable[[sqlite3.Connection], Iterator[Finding]], driver: sqlite3.Connection) -> Iterator[Finding]:
     try:
         yield from check(driver)
-    except sqlite3.DatabaseError as error:
+    except database_errors() as error:
         yield fault(check.__name__, f"cannot be read: {error}; restore a backup: maas restore FILE")
 
 

@@ -17,11 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from maas.errors import ConfigError, MaasError, StorageError, UnavailableError
 from maas.settings import Settings
+from maas.storage.encryption import PAGE_SIZE, connect, database_errors, encryption_key
 
 D = TypeVar("D")
 Durability = Literal["normal", "full"]
-# Half of this must hold a row of `vectors` (768 bytes at 384 dimensions) without an overflow page.
-PAGE_SIZE = 8192
 READERS_BEYOND_THREADS = 64
 
 
@@ -29,7 +28,7 @@ def make_engines(settings: Settings) -> tuple[Engine, Engine]:
     """The reading and the writing engine of ``settings.database_url``; folder and file are made if they are missing.
 
     Raises:
-        ConfigError: not SQLite, or a folder that cannot be written.
+        ConfigError: not SQLite, a folder that cannot be written, or a key that is none.
     """
     url = make_url(settings.database_url)
     if url.get_backend_name() != "sqlite":
@@ -46,8 +45,9 @@ def make_engines(settings: Settings) -> tuple[Engine, Engine]:
         os.close(os.open(url.database, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError as error:
         raise ConfigError(f"the data folder {folder} cannot be written: {error.strerror}; set data_dir") from None
-    reader = _engine(str(url.database), settings, size=settings.server.threads, overflow=READERS_BEYOND_THREADS)
-    writer = _engine(str(url.database), settings, size=1, overflow=0)
+    key = encryption_key(settings)
+    reader = _engine(str(url.database), key, settings, size=settings.server.threads, overflow=READERS_BEYOND_THREADS)
+    writer = _engine(str(url.database), key, settings, size=1, overflow=0)
     return reader, writer
 
 
@@ -83,11 +83,11 @@ def transaction(
         pooled.close()
 
 
-def _engine(path: str, settings: Settings, *, size: int, overflow: int) -> Engine:
+def _engine(path: str, key: str | None, settings: Settings, *, size: int, overflow: int) -> Engine:
     timeout = settings.storage.busy_timeout_ms
     engine = create_engine(
         f"sqlite:///{path}",
-        connect_args={"check_same_thread": False, "timeout": timeout / 1000},
+        creator=lambda: connect(path, key, timeout=timeout / 1000),
         pool_size=size,
         max_overflow=overflow,
         pool_timeout=max(1.0, timeout / 1000),
@@ -98,7 +98,6 @@ def _engine(path: str, settings: Settings, *, size: int, overflow: int) -> Engin
     # The sqlite3 module would begin transactions late and commit before DDL; transaction() says BEGIN itself.
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (
             f"busy_timeout={timeout}",
@@ -126,14 +125,19 @@ def storage_errors() -> Iterator[None]:
         yield
     except MaasError:
         raise
-    except (DBAPIError, sqlite3.Error) as error:
+    except database_errors(DBAPIError) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(reason, sqlite3.OperationalError) and ("locked" in str(reason) or "busy" in str(reason)):
+        if type(reason).__name__ == "OperationalError" and ("locked" in str(reason) or "busy" in str(reason)):
             raise UnavailableError(
                 "another process kept the database locked for longer than storage.busy_timeout_ms; try again",
                 retry_after=1,
             ) from error
-        if "malformed" in str(reason) or "not a database" in str(reason):
+        if "not a database" in str(reason):
+            raise StorageError(
+                f"the database is damaged, or it is encrypted and storage.encryption_key is unset: {reason};"
+                " run `maas doctor`"
+            ) from error
+        if "malformed" in str(reason):
             raise StorageError(f"the database is damaged: {reason}; run `maas doctor`") from error
         raise StorageError(f"the database refused: {reason}; nothing was written") from error
 

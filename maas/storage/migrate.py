@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.engine import Connection
 
 from maas.errors import ConfigError
+from maas.storage.encryption import database_errors
 from maas.storage.engine import transaction
 from maas.storage.tables import SCHEMA_REVISION
 
@@ -38,7 +38,7 @@ def upgrade(engine: Engine) -> str | None:
     while True:
         try:
             return _upgrade_locked(engine)
-        except sqlite3.OperationalError as error:
+        except database_errors() as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
 

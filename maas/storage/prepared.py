@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from sqlalchemy import BigInteger, Float, LargeBinary, TextClause
 from sqlalchemy.dialects import postgresql, sqlite
@@ -78,16 +78,16 @@ class Prepared:
 
     def run_many(self, driver: Driver, rows: Iterable[Mapping[str, Any]]) -> None:
         compiled = self.on(driver)
-        if isinstance(driver, sqlite3.Connection):
+        if _is_sqlite(driver):
             driver.executemany(compiled.sql, map(compiled.bind, rows))
         elif type(compiled.statement) is Insert:
             compiled.copy(driver, rows)
         else:
-            with driver.cursor() as cursor:
+            with cast("psycopg.Connection[Any]", driver).cursor() as cursor:
                 cursor.executemany(cast("Any", compiled.sql), map(compiled.bind, rows))
 
     def on(self, driver: Driver) -> CompiledStatement:
-        return self.sqlite if isinstance(driver, sqlite3.Connection) else self.postgresql
+        return self.sqlite if _is_sqlite(driver) else self.postgresql
 
     @property
     def sql(self) -> str:
@@ -100,6 +100,11 @@ class Prepared:
     @cached_property
     def postgresql(self) -> CompiledStatement:
         return CompiledStatement(self._statements[1], _POSTGRES)
+
+
+def _is_sqlite(driver: Driver) -> TypeGuard[sqlite3.Connection]:
+    """SQLCipher's connections are SQLite's in all but their class."""
+    return isinstance(driver, sqlite3.Connection) or type(driver).__module__.startswith("sqlcipher3")
 
 
 class CompiledStatement:
