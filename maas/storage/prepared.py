@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import BigInteger, Float, LargeBinary, TextClause
 from sqlalchemy.dialects import postgresql, sqlite
@@ -22,6 +22,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 if TYPE_CHECKING:
     import psycopg
+    from typing_extensions import TypeIs
 
     Driver = sqlite3.Connection | psycopg.Connection[Any]
 
@@ -83,7 +84,7 @@ class Prepared:
         elif type(compiled.statement) is Insert:
             compiled.copy(driver, rows)
         else:
-            with cast("psycopg.Connection[Any]", driver).cursor() as cursor:
+            with driver.cursor() as cursor:
                 cursor.executemany(cast("Any", compiled.sql), map(compiled.bind, rows))
 
     def on(self, driver: Driver) -> CompiledStatement:
@@ -102,7 +103,7 @@ class Prepared:
         return CompiledStatement(self._statements[1], _POSTGRES)
 
 
-def _is_sqlite(driver: Driver) -> TypeGuard[sqlite3.Connection]:
+def _is_sqlite(driver: Driver) -> TypeIs[sqlite3.Connection]:
     """SQLCipher's connections are SQLite's in all but their class."""
     return isinstance(driver, sqlite3.Connection) or type(driver).__module__.startswith("sqlcipher3")
 
