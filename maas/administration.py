@@ -91,6 +91,10 @@ class Administration:
     def reindex_status(self) -> ReindexStatus:
         return self._reindexer.status()
 
+    def reindex_interrupted(self) -> bool:
+        """Whether a run to this embedder was cut off, by the death of its process too, and nobody goes on with it."""
+        return self._reindexer.interrupted()
+
     def audit(self, **fields: Any) -> AuditPage:
         """Who did, or was refused, what in this tenant, newest first. ``fields`` are those of :class:`AuditRequest`."""
         request = parse(AuditRequest, fields)

@@ -1,26 +1,33 @@
 """Re-embedding after a switch of the embedder, while store and recall go on.
 
 Whatever lacks a vector of the current embedder is encoded outside the lock and written only if its text is still
-the one that was encoded. So a run that was cut off is resumed by starting another.
+the one that was encoded. So a run that was cut off is resumed by starting another, which servers do by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
+import structlog
+
 from maas.contexts import Contexts, context_space
 from maas.embedders.protocol import Embedder
-from maas.errors import ConflictError
+from maas.errors import ConflictError, MaasError, UnavailableError
 from maas.items import indexed_text
 from maas.reading import read_again
 from maas.records import ReindexStatus, Scope
 from maas.storage.protocol import MemoryStore, ReadTransaction, ReindexRun
 
 BATCH = 64
-# A run beats after every batch; one that has been silent for this long has died.
-STALE = timedelta(minutes=2)
+# A run beats so often, whatever it waits for; one that has been silent for STALE has died with its process.
+BEAT_SECONDS = 3.0
+STALE = timedelta(seconds=15)
+
+log = structlog.get_logger(__name__)
 
 Progress = Callable[[ReindexStatus], None]
 
@@ -39,10 +46,12 @@ class Reindexer:
         """Raises ConflictError while another run is alive."""
         number = self._start()
         try:
-            while not self._pass(number, on_progress):
-                pass
+            with self._beating(number):
+                while not self._pass(number, on_progress):
+                    pass
         except BaseException as error:
-            state = "failed" if isinstance(error, Exception) else "interrupted"
+            passing = not isinstance(error, Exception) or isinstance(error, UnavailableError)
+            state = "interrupted" if passing else "failed"
             with self._store.write() as transaction:
                 transaction.beat_reindex(number, state, self._clock(), f"{type(error).__name__}: {error}")
             raise
@@ -68,6 +77,14 @@ class Reindexer:
             }
         )
 
+    def interrupted(self) -> bool:
+        """Whether the last run, to this embedder's space, was cut off."""
+        with self._store.read() as transaction:
+            run = transaction.last_reindex()
+        if run is None or run.fingerprint != self._fingerprint:
+            return False
+        return run.state == "interrupted" or (run.state == "running" and not self._alive(run))
+
     def running(self, transaction: ReadTransaction) -> bool:
         """Whether a run towards this embedder's space is alive."""
         run = transaction.last_reindex()
@@ -82,6 +99,26 @@ class Reindexer:
                 )
             return transaction.start_reindex(self._fingerprint, self._clock())
 
+    @contextmanager
+    def _beating(self, number: int) -> Iterator[None]:
+        """Tell other processes that this one is alive."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(BEAT_SECONDS):
+                try:
+                    self._beat(number)
+                except MaasError as error:
+                    log.warning("no sign of life from the reindex", code=error.code, detail=error.detail)
+
+        thread = threading.Thread(target=beat, name="maas-reindex-beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def _pass(self, number: int, on_progress: Progress | None) -> bool:
         """Once over all users. Returns whether every memory is embedded now: others write meanwhile."""
         with self._store.read() as transaction:
@@ -92,8 +129,8 @@ class Reindexer:
                 if on_progress is not None:
                     on_progress(self.status())
             for _ in self._contexts.settle_user(scope):
-                with self._store.write() as transaction:
-                    transaction.beat_reindex(number, "running", self._clock())
+                if on_progress is not None:
+                    on_progress(self.status())
             with self._store.write() as transaction:
                 transaction.drop_other_spaces(scope, self._fingerprint, *filter(None, [context_space(self._embedder)]))
         if on_progress is not None:

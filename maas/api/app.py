@@ -51,6 +51,7 @@ def create_app(
         serving = brain if brain is not None else await run_in_threadpool(PersonalMemoryBrain, settings)
         metrics.watch_encoder(serving.embedder)
         reindexing = Reindexing()
+        reindexing.watch(serving)
         app.state.brain = serving
         app.state.reindexing = reindexing
         app.state.reading = reading = BackgroundReading()

@@ -4,7 +4,11 @@ import time
 from pathlib import Path
 
 import httpx2
+import pytest
 
+from maas import PersonalMemoryBrain
+from maas.api import reindexing
+from maas.settings import Settings
 from tests.fakes import FakeEmbedder, OtherFakeEmbedder
 from tests.live import serving
 
@@ -34,6 +38,36 @@ def test_a_switched_embedder_is_refused_until_reindexed(tmp_path: Path) -> None:
         status = finished(http)
         assert (status["state"], status["done"], status["total"]) == ("done", 100, 100)
         assert http.post("/v1/recall", json=recall).json()["results"][0]["text"] == "fact number 7"
+
+
+def test_a_server_goes_on_with_a_run_that_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reindexing, "LOOK_SECONDS", 0.05)
+    settings = Settings(data_dir=tmp_path)
+    with PersonalMemoryBrain(settings, embedder=FakeEmbedder()) as brain:
+        brain.store_batch([{"user_id": "a", "text": f"fact number {n}"} for n in range(100)])
+
+    def cut_off(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with PersonalMemoryBrain(settings, embedder=OtherFakeEmbedder()) as brain:
+        with pytest.raises(KeyboardInterrupt):
+            brain.reindex(on_progress=cut_off)
+        assert brain.reindex_status().state == "interrupted"
+    with serving(tmp_path, OtherFakeEmbedder()) as live:
+        deadline = time.monotonic() + 30
+        while live.brain.reindex_status().state != "done":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert live.brain.reindex_status().done == 100
+
+
+def test_a_server_that_never_ran_one_starts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reindexing, "LOOK_SECONDS", 0.02)
+    with PersonalMemoryBrain(Settings(data_dir=tmp_path), embedder=FakeEmbedder()) as brain:
+        brain.store("a fact", user_id="a")
+    with serving(tmp_path, OtherFakeEmbedder()) as live:
+        time.sleep(0.2)
+        assert live.brain.reindex_status().state == "idle"
 
 
 def test_openapi_describes_bodies_problems_and_security(tmp_path: Path) -> None:
