@@ -29,8 +29,14 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(data_dir: Path, config: Path | None = None) -> Iterator[RunningServer]:
+def running_server(
+    data_dir: Path, config: Path | None = None, *, core: int | None = None, log: str = "server.log"
+) -> Iterator[RunningServer]:
     """Start ``maas serve`` on ``data_dir``, give its address and an admin key, stop it at the end.
+
+    Args:
+        core: the only one it may use, with one thread of the encoder's.
+        log: name of its log in ``data_dir``.
 
     Raises:
         NotReadyError: it ended or stayed silent; the message carries the last lines it wrote.
@@ -40,12 +46,16 @@ def running_server(data_dir: Path, config: Path | None = None) -> Iterator[Runni
     if config is not None:
         command += ["--config", str(config)]
     environment = {**os.environ, "MAAS_BOOTSTRAP_KEY": key, "MAAS_LOG__LEVEL": "warning"}
-    log_path = data_dir / "server.log"
-    with log_path.open("wb") as log:
+    if core is not None:
+        environment["OMP_NUM_THREADS"] = "1"
+    log_path = data_dir / log
+    with log_path.open("wb") as log_file:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=environment, text=True
+            command, stdout=subprocess.PIPE, stderr=log_file, stdin=subprocess.DEVNULL, env=environment, text=True
         )
         try:
+            if core is not None:
+                os.sched_setaffinity(process.pid, {core})  # before it has threads, which inherit it
             assert process.stdout is not None
             url = _wait_for_address(process.stdout, process)
             if url is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maas.cli.bench_growth import capacity, replicas
 from maas.cli.connect import quiet_logs, settings_from
 from maas.cli.options import ConfigOption, JsonOption
 from maas.cli.output import note, print_json, print_table, write_file
@@ -38,7 +39,7 @@ QuickOption = Annotated[bool, typer.Option("--quick", help="A tiny run, to see t
 
 def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
-    for command in (store, recall, concurrency, scale, peers, faults):
+    for command in (store, recall, concurrency, scale, peers, faults, capacity, replicas):
         bench.command()(command)
     bench.command("all")(everything)
     app.add_typer(bench, name="bench")
