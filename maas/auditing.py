@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from maas.errors import MaasError
+from maas.fields import MAX_ID_LENGTH
 from maas.records import AuditEntry, Outcome
-from maas.requests import MAX_ID_LENGTH
 from maas.storage.protocol import WriteTransaction
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from maas.errors import (
     FingerprintMismatchError,
     NotFoundError,
 )
+from maas.fields import is_identifier
 from maas.idempotency import Repeatable
 from maas.ids import UlidFactory
 from maas.items import Item, indexed_text, items_of
@@ -56,7 +57,6 @@ from maas.requests import (
     SearchRequest,
     StoreRequest,
     UpdateRequest,
-    is_identifier,
     parse,
 )
 from maas.settings import Settings, load_settings

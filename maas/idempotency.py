@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from maas.errors import IdempotencyConflictError
-from maas.requests import Identifier, Request, parse
+from maas.fields import Identifier
+from maas.requests import Request, parse
 from maas.storage.protocol import ReadTransaction, Remembered, WriteTransaction
 
 LIFETIME = timedelta(hours=24)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas.embedders.protocol import Embedder, Vectors
+from maas.fields import Identifier
 from maas.items import indexed_text
 from maas.records import Landscape, Memory, Place, Scope, SearchHit, Surroundings, UserPage
-from maas.requests import Identifier, Request, UserListRequest, parse
+from maas.requests import Request, UserListRequest, parse
 from maas.storage.protocol import MemoryStore, ReadTransaction, Where
 
 TURNS_AROUND = 3

@@ -8,10 +8,11 @@ from typing import Any
 
 from maas.auditing import record
 from maas.embedders.protocol import Embedder, Vectors
+from maas.fields import Identifier
 from maas.ids import erased_id
 from maas.importer import Importer
 from maas.records import ErasureReceipt, ImportReport, Scope
-from maas.requests import Identifier, Request, parse
+from maas.requests import Request, parse
 from maas.settings import Settings
 from maas.storage.protocol import MemoryStore
 from maas.transfer import Exporter

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from maas.fields import DocumentText, Identifier, MemoryText, Metadata, Share, Timestamp
 from maas.records import Event, Role, Scope
-from maas.requests import DocumentText, Identifier, MemoryText, Metadata, Request, Share, Timestamp
+from maas.requests import Request
 from maas.storage.protocol import DocumentRow, Exported, MemoryStore
 
 FORMAT = 1

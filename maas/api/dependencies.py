@@ -14,8 +14,9 @@ from maas.api.network import authority_is_loopback, origin_is_loopback
 from maas.api.rate_limits import RateLimits
 from maas.brain import PersonalMemoryBrain
 from maas.errors import AuthenticationError, FieldError, InvalidInputError, PermissionDeniedError
+from maas.fields import MAX_ID_LENGTH
 from maas.records import KeyScope
-from maas.requests import MAX_ID_LENGTH, parse
+from maas.requests import parse
 from maas.settings import Settings
 
 M = TypeVar("M", bound=BaseModel)

@@ -8,17 +8,9 @@ from starlette.responses import Response
 from maas.api.answers import answer
 from maas.api.dependencies import BodyCall, PlainCall, given
 from maas.api.openapi import operation
+from maas.fields import Identifier
 from maas.records import ContextResponse, Deleted, History, Memory, Page, RecallResponse, StoreResponse
-from maas.requests import (
-    BatchRequest,
-    ContextRequest,
-    Identifier,
-    ListRequest,
-    RecallRequest,
-    Request,
-    StoreRequest,
-    UpdateRequest,
-)
+from maas.requests import BatchRequest, ContextRequest, ListRequest, RecallRequest, Request, StoreRequest, UpdateRequest
 
 router = APIRouter(tags=["memories"])
 MEMORY_ID = {"memory_id": "Id of the memory."}

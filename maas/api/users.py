@@ -16,9 +16,10 @@ from maas.api.answers import answer
 from maas.api.bodies import json_lines
 from maas.api.dependencies import Call, Grant, PlainCall, given
 from maas.api.openapi import operation
+from maas.fields import Identifier
 from maas.records import ErasureReceipt, ImportReport, UserPage
-from maas.requests import Identifier, UserListRequest, parse
 from maas.requests import Request as RequestModel
+from maas.requests import UserListRequest, parse
 
 JSON_LINES = "application/x-ndjson"
 CHUNK_BYTES = 65_536

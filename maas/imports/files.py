@@ -14,7 +14,7 @@ from typing import IO, Any
 import ijson
 
 from maas.errors import InvalidInputError
-from maas.requests import MAX_ID_LENGTH
+from maas.fields import MAX_ID_LENGTH
 
 _BOM = b"\xef\xbb\xbf"
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from maas.errors import FieldError, InvalidInputError
-from maas.requests import Timestamp
+from maas.fields import Timestamp
 
 MAX_DEPTH = 32
 MAX_NODES = 256

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from maas import PersonalMemoryBrain, Settings
 from maas.errors import ConflictError, InvalidInputError, NotFoundError, PayloadTooLargeError
+from maas.fields import MAX_DOCUMENT_BYTES
 from maas.reading import CHECKPOINT
 from maas.recall.passages import LONGEST, passages
 from maas.records import Document, Scope
-from maas.requests import MAX_DOCUMENT_BYTES
 from tests.conftest import FakeClock
 from tests.fakes import FakeEmbedder, OtherFakeEmbedder, StreamingFakeEmbedder
 
