@@ -63,7 +63,7 @@ def connect(path: str, key: str | None, *, uri: bool = False, timeout: float = 1
     """
     options: dict[str, Any] = {"uri": uri, "timeout": timeout, "isolation_level": None, "check_same_thread": False}
     if key is None:
-        plain: sqlite3.Connection = sqlite3.connect(path, **options)
+        plain: sqlite3.Connection = sqlite3.dbapi2.connect(path, **options)
         return plain
     cipher = _sqlcipher()
     connection: sqlite3.Connection = cipher.connect(path, **options)
