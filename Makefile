@@ -1,6 +1,7 @@
 # make serve   set up what is missing, package the encoder, serve on 127.0.0.1:8000   (ARGS="--port 9000" is passed on)
 # make test    set up what is missing, then run the whole suite       (ARGS="tests/api -x" narrows it)
 # make test-all  the same, and the frameworks' own suites against maas's adapters, in an environment of their own
+# make test-cluster  kill the primary of a three-node PostgreSQL cluster under load; takes Debian's etcd-server
 # make docs    build the documentation site into build/site, strictly
 # make fuzz    10,000 requests made from the OpenAPI description, none of which may fail the server
 # make audit   known vulnerabilities of the pinned dependencies, and bandit's rules over the code
@@ -24,7 +25,7 @@ ADAPTERS_PYTHON := $(ADAPTERS)/bin/python
 # pip-audit's own dependencies are no part of what it looks at.
 AUDIT := .venv-audit
 
-.PHONY: serve test test-all docs fuzz audit lint clean
+.PHONY: serve test test-all test-cluster docs fuzz audit lint clean
 
 serve: $(VENV)/installed $(if $(WEIGHTS),$(BUNDLE))
 	@$(BIN)/maas serve $(ARGS)
@@ -35,6 +36,10 @@ test: $(VENV)/installed-dev
 test-all: test $(ADAPTERS)/installed
 	$(ADAPTERS_PYTHON) -m pytest -c tests/adapters/pytest.ini tests/adapters tests/compat
 	$(ADAPTERS_PYTHON) -m mypy -p maas.compat
+
+test-cluster: $(VENV)/installed-dev
+	$(PIP) -e '.[cluster]'
+	$(BIN)/python -m tests.cluster $(ARGS)
 
 docs: $(VENV)/installed-dev
 	$(BIN)/python docs/site/build.py

@@ -96,7 +96,7 @@ def test_the_image_has_the_extras_and_commands_it_names() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     steps = " ".join(rest for name, rest in instructions() if name == "RUN")
     extras = {extra for found in re.findall(r"'\.\[([\w,]+)\]'", steps) for extra in found.split(",")}
-    assert {"mcp", "otel", "torch"} <= extras <= set(project["optional-dependencies"])
+    assert {"mcp", "otel", "postgres", "torch"} <= extras <= set(project["optional-dependencies"])
     *_, command = [json.loads(rest) for name, rest in instructions() if name == "CMD"]
     assert command[0] in project["scripts"]
     run(command[0], *command[1:], "--help")
