@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from maas.cli.options import ApiKeyOption, ApiOption, ConfigOption, DataDirOption, TenantOption
 from maas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,29 +95,59 @@ def open_brain(context: typer.Context, settings: Settings, tenant: str = "defaul
             embedder.close()
 
 
-@contextmanager
-def open_target(
-    context: typer.Context,
-    *,
-    api: str | None,
-    key: str | None,
-    config: Path | None,
-    data_dir: Path | None,
-    tenant: str = "default",
-) -> Iterator[PersonalMemoryBrain | MaasClient]:
-    """A client of ``api`` if it is given, else the embedded brain."""
-    if api is None:
-        if key is not None:
-            raise typer.BadParameter("is sent to a server; give --api URL as well", param_hint="--key")
-        with open_brain(context, settings_from(config, data_dir), tenant) as brain:
-            yield brain
-        return
-    if config is not None or data_dir is not None:
-        raise ConfigError("--api works on a server, --config and --data-dir on a folder; give one or the other")
-    from maas.client import MaasClient
+@dataclass(frozen=True)
+class Where:
+    """Where a command works: on a folder, or through the server at ``api``."""
 
-    with MaasClient(api, api_key=key) as client:
-        yield client
+    context: typer.Context
+    tenant: str = "default"
+    api: str | None = None
+    key: str | None = None
+    config: Path | None = None
+    data_dir: Path | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[PersonalMemoryBrain | MaasClient]:
+        """A client of ``api`` if it is given, else the embedded brain."""
+        if self.api is None:
+            if self.key is not None:
+                raise typer.BadParameter("is sent to a server; give --api URL as well", param_hint="--key")
+            with open_brain(self.context, settings_from(self.config, self.data_dir), self.tenant) as brain:
+                yield brain
+            return
+        if self.config is not None or self.data_dir is not None:
+            raise ConfigError("--api works on a server, --config and --data-dir on a folder; give one or the other")
+        from maas.client import MaasClient
+
+        with MaasClient(self.api, api_key=self.key) as client:
+            yield client
+
+
+def with_where(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where it works; they reach it as its first argument, a :class:`Where`.
+
+    Its own options come before these in the help.
+    """
+
+    def run(
+        context: typer.Context,
+        *,
+        tenant: TenantOption = "default",
+        api: ApiOption = None,
+        key: ApiKeyOption = None,
+        config: ConfigOption = None,
+        data_dir: DataDirOption = None,
+        **own: Any,
+    ) -> None:
+        command(Where(context, tenant, api, key, config, data_dir), **own)
+
+    context, *shared, _ = inspect.signature(run, eval_str=True).parameters.values()
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    parameters = [context, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared]
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
 
 
 @contextmanager
@@ -123,7 +156,7 @@ def throwaway_or_api(
 ) -> Iterator[PersonalMemoryBrain | MaasClient]:
     """Where an evaluation stores: a client of ``api``, else a brain on a folder that is removed afterwards."""
     if api:
-        with open_target(context, api=api, key=key, config=config, data_dir=None) as target:
+        with Where(context, api=api, key=key, config=config).open() as target:
             yield target
         return
     with (

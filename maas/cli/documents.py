@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maas.cli.connect import open_target
+from maas.cli.connect import Where, with_where
 from maas.cli.options import (
     AgentOption,
-    ApiKeyOption,
-    ApiOption,
-    ConfigOption,
-    DataDirOption,
     JsonOption,
     MetadataOption,
-    TenantOption,
     UserOption,
     json_object,
     utc_text,
@@ -40,8 +35,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(documents, name="documents")
 
 
+@with_where
 def store(
-    context: typer.Context,
+    where: Where,
     file: Annotated[str, typer.Argument(help="A text file in UTF-8; - reads standard input.")],
     user_id: UserOption,
     title: Annotated[str | None, typer.Option(help="Its title; default: the file's name.")] = None,
@@ -49,17 +45,12 @@ def store(
     agent_id: AgentOption = None,
     created_at: Annotated[str | None, typer.Option(help="When it was written, ISO 8601; default: now.")] = None,
     importance: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Store a long text; stored again after an interruption, it is read on where it stopped."""
     text = sys.stdin.read() if file == "-" else _read(Path(file))
     with (
-        open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target,
+        where.open() as target,
         progress() as report,
     ):
         document = target.store_document(
@@ -78,20 +69,16 @@ def store(
         print_line(f"{document.state}  {document.id}  {document.read_passages:,} of {document.passages:,} passages")
 
 
+@with_where
 def list_documents(
-    context: typer.Context,
+    where: Where,
     user_id: UserOption,
     limit: Annotated[int, typer.Option(help="Documents a page.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List a user's documents, page by page."""
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         page = target.list_documents(user_id=user_id, limit=limit, cursor=cursor)
     if as_json:
         print_json(page)
@@ -101,19 +88,15 @@ def list_documents(
         note(f"more: --cursor {page.next_cursor}")
 
 
+@with_where
 def get(
-    context: typer.Context,
+    where: Where,
     document_id: str,
     user_id: OwnerOption = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a document, and how far it is read."""
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         document = target.get_document(document_id, user_id=user_id)
     if as_json:
         print_json(document)
@@ -121,19 +104,15 @@ def get(
         print_table(["when", "state", "passages", "title", "id"], [_row(document)])
 
 
+@with_where
 def delete(
-    context: typer.Context,
+    where: Where,
     document_id: str,
     user_id: OwnerOption = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete a document with its passages."""
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         deleted = target.delete_document(document_id, user_id=user_id)
     if as_json:
         print_json(deleted)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maas.cli.connect import open_target
-from maas.cli.options import ApiKeyOption, ApiOption, ConfigOption, DataDirOption, JsonOption, TenantOption
+from maas.cli.connect import Where, with_where
+from maas.cli.options import JsonOption
 from maas.cli.output import print_json, print_line
 from maas.cli.progress import OnProgress, progress
 from maas.errors import InvalidInputError
@@ -30,24 +30,20 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_memories)
 
 
+@with_where
 def import_memories(
-    context: typer.Context,
+    where: Where,
     what: Annotated[
         list[str],
         typer.Argument(metavar=f"[{'|'.join(SOURCES)}] FILE", help="Whose format, if not our own, and the file."),
     ],
     user_id: Annotated[str | None, typer.Option("--user-id", "-u", help="Whose memories they become.")] = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read back what export wrote (- reads standard input), or a file of another service."""
     source, file = _source_and_file(what)
     with (
-        open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target,
+        where.open() as target,
         progress() as report,
     ):
         done = (

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maas.cli.connect import open_brain, open_target, settings_from
+from maas.cli.connect import Where, open_brain, settings_from, with_where
 from maas.cli.options import (
-    ApiKeyOption,
-    ApiOption,
     ConfigOption,
     DataDirOption,
     JsonOption,
-    TenantOption,
     UserOption,
     utc_text,
 )
@@ -75,19 +72,18 @@ def reindex(
     _refuse_failure(result)
 
 
+@with_where
 def export(
-    context: typer.Context,
+    where: Where,
     user_id: UserOption,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: standard output.")] = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write everything known about a user as JSON lines: memories, versions, vectors."""
+    if as_json and out is None:
+        raise typer.BadParameter("reports on a file; give --out FILE as well", param_hint="--json")
     with (
-        open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target,
+        where.open() as target,
         progress() as report,
         out.open("w", encoding="utf-8") if out else nullcontext(sys.stdout) as file,
     ):
@@ -96,18 +92,17 @@ def export(
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             if count % 100 == 0:
                 report("lines exported", count, 0)
-    note(f"{count:,} lines exported{f' to {out}' if out else ''}")
+    if as_json:
+        print_json({"lines": count, "file": str(out)})
+    else:
+        note(f"{count:,} lines exported{f' to {out}' if out else ''}")
 
 
+@with_where
 def erase(
-    context: typer.Context,
+    where: Where,
     user_id: UserOption,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Erase everything a user stored, and print the receipt."""
@@ -115,7 +110,7 @@ def erase(
         if not sys.stdin.isatty():
             raise typer.BadParameter("is needed when nobody can be asked", param_hint="--yes")
         typer.confirm(f"Erase every memory of {user_id!r}? This cannot be undone.", abort=True, err=True)
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         receipt = target.erase_user(user_id)
     if as_json:
         print_json(receipt)

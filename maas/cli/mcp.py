@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from maas.cli.connect import open_target
-from maas.cli.options import ApiKeyOption, ApiOption, ConfigOption, DataDirOption, TenantOption
+from maas.cli.connect import Where, with_where
 from maas.errors import ConfigError
 
 
@@ -15,14 +14,10 @@ def register(app: typer.Typer) -> None:
     app.command()(mcp)
 
 
+@with_where
 def mcp(
-    context: typer.Context,
+    where: Where,
     user_id: Annotated[str, typer.Option("--user-id", "-u", help="Whose memories; no others are reached.")] = "me",
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
 ) -> None:
     """Serve the Model Context Protocol on standard input and output, for one user."""
     try:
@@ -32,7 +27,7 @@ def mcp(
     from maas.brain import PersonalMemoryBrain
     from maas.mcp.reach import Reach, reach
 
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         target.ready()  # the assistant waits for its first answer, not for the model in the middle of a conversation
         acting = target if isinstance(target, PersonalMemoryBrain) else None
         reach.set(Reach(lambda _: target, user_id, acting=acting))

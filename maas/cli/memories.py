@@ -8,18 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from maas.cli.connect import open_target
+from maas.cli.connect import Where, with_where
 from maas.cli.options import (
     AgentOption,
-    ApiKeyOption,
-    ApiOption,
-    ConfigOption,
-    DataDirOption,
     JsonOption,
     MetadataOption,
     RecallMode,
     SessionOption,
-    TenantOption,
     UserOption,
     json_object,
     utc_text,
@@ -46,8 +41,9 @@ def register(app: typer.Typer) -> None:
     app.command()(delete)
 
 
+@with_where
 def store(
-    context: typer.Context,
+    where: Where,
     text: Annotated[str, typer.Argument(help="What to remember; - reads it from standard input.")],
     user_id: UserOption,
     metadata: MetadataOption = None,
@@ -59,11 +55,6 @@ def store(
     memory_key: Annotated[str | None, typer.Option(help="Your own id; storing it again replaces the memory.")] = None,
     supersedes: Annotated[str | None, typer.Option(help="Id of the memory this one replaces.")] = None,
     dedupe: Annotated[str, typer.Option(help="exact, semantic or off.")] = "exact",
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Store one memory."""
@@ -80,7 +71,7 @@ def store(
     }
     fields = {name: value for name, value in given.items() if value is not None}
     said = sys.stdin.read() if text == "-" else text
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         response = target.store(said, user_id=user_id, **fields)
     if as_json:
         print_json(response)
@@ -91,8 +82,9 @@ def store(
             note(f"  close to {similar.id} ({similar.score:.2f})")
 
 
+@with_where
 def recall(
-    context: typer.Context,
+    where: Where,
     query: Annotated[str, typer.Argument(help="What to look for, in plain words.")],
     user_id: UserOption,
     top_k: Annotated[int, typer.Option("--top-k", "-k", help="Memories to return at most.")] = 10,
@@ -113,11 +105,6 @@ def recall(
         float | None, typer.Option(min=0, max=1, help="Choose unlike memories; 1 goes by the score alone.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Each part's share of the score (with --json).")] = False,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the memories that answer a question."""
@@ -137,7 +124,7 @@ def recall(
         "rerank": rerank,
         "mmr": mmr,
     }
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         response = target.recall(query, user_id=user_id, **options)
     if as_json:
         print_json(response)
@@ -149,8 +136,9 @@ def recall(
     note(f"{len(response.results)} memories in {response.took_ms:.1f} ms")
 
 
+@with_where
 def context_block(
-    context: typer.Context,
+    where: Where,
     query: Annotated[str, typer.Argument(help="What the prompt is about, in plain words.")],
     user_id: UserOption,
     max_tokens: Annotated[int | None, typer.Option(help="Room for the block, in estimated tokens.")] = None,
@@ -165,11 +153,6 @@ def context_block(
     as_of: AsOfOption = None,
     now: NowOption = None,
     min_score: Annotated[float, typer.Option(help="Leave out memories scored below this, 0 to 1.")] = 0.0,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what is remembered about a question as a block for a prompt."""
@@ -191,7 +174,7 @@ def context_block(
     }
     if max_tokens is None and max_characters is None:
         options["max_tokens"] = DEFAULT_CONTEXT_TOKENS
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         response = target.context(query, user_id=user_id, **options)
     if as_json:
         print_json(response)
@@ -201,8 +184,9 @@ def context_block(
     note(f"{len(response.memories)} memories, about {response.tokens} tokens")
 
 
+@with_where
 def list_memories(
-    context: typer.Context,
+    where: Where,
     user_id: UserOption,
     limit: Annotated[int, typer.Option(help="Memories a page.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
@@ -214,11 +198,6 @@ def list_memories(
     include_superseded: Annotated[
         bool, typer.Option("--include-superseded", help="Replaced memories as well.")
     ] = False,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List a user's memories, page by page."""
@@ -232,7 +211,7 @@ def list_memories(
         "until": until,
         "include_superseded": include_superseded,
     }
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         page = target.list(user_id=user_id, **options)
     if as_json:
         print_json(page)
@@ -245,19 +224,15 @@ def list_memories(
         note(f"more: --cursor {page.next_cursor}")
 
 
+@with_where
 def get(
-    context: typer.Context,
+    where: Where,
     memory_id: str,
     user_id: MaybeUserOption = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one memory."""
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         memory = target.get(memory_id, user_id=user_id)
     if as_json:
         print_json(memory)
@@ -266,19 +241,15 @@ def get(
         print_line(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
 
 
+@with_where
 def history(
-    context: typer.Context,
+    where: Where,
     memory_id: str,
     user_id: MaybeUserOption = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show every version of a memory."""
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         versions = target.history(memory_id, user_id=user_id)
     if as_json:
         print_json(versions)
@@ -289,19 +260,15 @@ def history(
     )
 
 
+@with_where
 def delete(
-    context: typer.Context,
+    where: Where,
     memory_id: str,
     user_id: MaybeUserOption = None,
-    tenant: TenantOption = "default",
-    api: ApiOption = None,
-    key: ApiKeyOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete one memory."""
-    with open_target(context, api=api, key=key, config=config, data_dir=data_dir, tenant=tenant) as target:
+    with where.open() as target:
         deleted = target.delete(memory_id, user_id=user_id)
     if as_json:
         print_json(deleted)

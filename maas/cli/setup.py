@@ -33,6 +33,7 @@ def init(
     ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Its port; asked for.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a settings file that is there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask three questions and write config.yaml."""
     import yaml
@@ -59,7 +60,10 @@ def init(
     except ConfigError:
         file.unlink() if before is None else file.write_bytes(before)
         raise
-    print_line(f"wrote {file}")
+    if as_json:
+        print_json({"file": str(file), **written})
+    else:
+        print_line(f"wrote {file}")
     named = "" if file == Path("config.yaml") else f" --config {file}"
     note(f"next: maas serve{named}   (it prints the first API key, once)")
     if shared:

@@ -146,6 +146,7 @@ def encrypt(
     off: Annotated[bool, typer.Option("--off", help="Leave the database unencrypted.")] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Encrypt the database, or give it another key. The settings name the present one. Servers must be stopped."""
     from maas.backup import encrypt as write_anew
@@ -156,7 +157,10 @@ def encrypt(
     settings = settings_from(config, data_dir)
     quiet_logs(settings)
     users, memories = write_anew(settings, None if key_file is None else key_in(key_file))
-    print_line(f"{memories:,} memories of {users:,} users are {'not encrypted' if off else 'under the new key'}")
+    if as_json:
+        print_json({"encrypted": not off, "users": users, "memories": memories})
+    else:
+        print_line(f"{memories:,} memories of {users:,} users are {'not encrypted' if off else 'under the new key'}")
     note(f"set storage.encryption_key_file to {'null' if off else key_file} before anything opens the database")
 
 

@@ -17,7 +17,8 @@ def test_export_erase_import_round_trip(run: Run, tmp_path: Path) -> None:
         run("store", text, "-u", "ana")
     before = run("list", "-u", "ana", "--json").json["results"]
     out = tmp_path / "ana.jsonl"
-    assert run("export", "-u", "ana", "--out", str(out)).code == 0
+    assert run("export", "-u", "ana", "--json").code == 2
+    assert run("export", "-u", "ana", "--out", str(out), "--json").json == {"lines": 3, "file": str(out)}
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert len(lines) == 3
     receipt = run("erase", "-u", "ana", "--yes", "--json").json

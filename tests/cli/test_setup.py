@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from maas.cli.app import build_app
 from maas.settings import load_settings
 from tests.cli.conftest import Run
 from tests.live import serving
@@ -70,3 +74,21 @@ def test_status_finds_the_server(run: Run, tmp_path: Path, monkeypatch: pytest.M
 
 def test_completion_is_offered_for_the_shells(run: Run) -> None:
     assert "--install-completion" in run("--help").out
+
+
+def test_whatever_reports_can_report_json() -> None:
+    def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+        if not hasattr(command, "commands"):
+            yield path.strip(), command
+            return
+        for name, inner in command.commands.items():
+            yield from commands(inner, f"{path} {name}")
+
+    found = dict(commands(typer.main.get_command(build_app())))
+    silent = {name for name, command in found.items() if not any("--json" in p.opts for p in command.params)}
+    assert silent == {"serve", "mcp"}, "these run until they are stopped; all others report"
+
+
+def test_init_reports_json(run: Run, tmp_path: Path) -> None:
+    done = run("init", "--data-dir", "memories", "--local", "--port", "9001", "--json")
+    assert done.json == {"file": "config.yaml", "data_dir": "memories", "server": {"port": 9001}}
