@@ -180,10 +180,12 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             self._store, self._encode_all, self._embedder.fingerprint, self.actor, self._ids, self.settings.dedupe
         )
         response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), self._clock())
-        changed = zip(items, response.results, strict=True)
-        sessions = {(i.scope, i.session_id) for i, result in changed if i.session_id and result.event != "NONE"}
-        for scope, session_id in sorted(sessions, key=str):
-            self._contexts.settle(scope, session_id)
+        changed: dict[tuple[Scope, str], list[str]] = {}
+        for item, result in zip(items, response.results, strict=True):
+            if item.session_id and result.event != "NONE":
+                changed.setdefault((item.scope, item.session_id), []).append(result.id)
+        for (scope, session_id), ids in sorted(changed.items(), key=str):
+            self._contexts.settle(scope, session_id, changed=ids)
         return response
 
     # -- recall --------------------------------------------------------------------------------------------------
@@ -288,7 +290,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
                     self._record(transaction, "update", scope, memory_id)
                 repeatable.remember(transaction, {scope.user_id}, {"id": memory_id}, now)
             if after.session_id is not None:
-                self._contexts.settle(scope, after.session_id)
+                self._contexts.settle(scope, after.session_id, changed=[after.id])
             return after
 
     def delete(self, memory_id: str, *, user_id: str | None = None) -> Deleted:
@@ -305,7 +307,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             else:
                 raise _not_found(memory_id)
         if memory.session_id is not None:
-            self._contexts.settle(scope, memory.session_id)
+            self._contexts.settle(scope, memory.session_id, around=(memory.created_at, memory.created_at))
         return Deleted(id=memory_id)
 
     # -- all of a user -------------------------------------------------------------------------------------------

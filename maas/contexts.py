@@ -7,18 +7,17 @@ keeps its own vector only. So does every turn until its window is read, and with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 import structlog
 
 from maas.embedders.protocol import Embedder, contextual
 from maas.errors import UnavailableError
 from maas.items import indexed_text
+from maas.recall.windows import packed
 from maas.records import Memory, Scope
-from maas.storage.protocol import MemoryStore, ReadTransaction, SessionTurn, WriteTransaction
+from maas.storage.protocol import MemoryStore, ReadTransaction, SessionTurn, Span, WriteTransaction
 
-# About 224 tokens of English: 1.33 for each of the terms that are counted when a memory is stored.
-WINDOW_TERMS = 168
 # No window of so many terms is longer in tokens, code and other languages included, unless a single turn is.
 WINDOW_TOKENS = 512
 # Windows read between two transactions.
@@ -30,20 +29,6 @@ log = structlog.get_logger(__name__)
 def context_space(embedder: Embedder) -> str | None:
     """The fingerprint of an embedder's vectors in context; None if it reads every text alone."""
     return None if contextual(embedder) is None else f"{embedder.fingerprint}+context"
-
-
-def packed(turns: Sequence[SessionTurn]) -> Iterator[tuple[SessionTurn, ...]]:
-    """A session in windows of consecutive turns of at most WINDOW_TERMS; a longer turn stands alone."""
-    window: list[SessionTurn] = []
-    terms = 0
-    for turn in turns:
-        if window and terms + turn.terms > WINDOW_TERMS:
-            yield tuple(window)
-            window, terms = [], 0
-        window.append(turn)
-        terms += turn.terms
-    if window:
-        yield tuple(window)
 
 
 class Contexts:
@@ -58,19 +43,25 @@ class Contexts:
         self._reader = contextual(embedder)
         self.space = context_space(embedder)
 
-    def settle(self, scope: Scope, session_id: str) -> None:
+    def settle(
+        self, scope: Scope, session_id: str, *, changed: Collection[str] = (), around: Span | None = None
+    ) -> None:
         """Read what was just written in its context.
 
-        It is written, and will be found by its own vector: an encoder that has gone away since is no failure. The next
-        change of the session, or a reindex, reads what was left.
+        It is written, and will be found by its own vector: an encoder that has gone away since is no failure. A reindex
+        reads what was left.
+
+        Args:
+            changed: the memories that were written; none and no ``around``: look at the whole session.
+            around: times between which something was written or deleted.
         """
         try:
-            self.read(scope, session_id)
+            self.read(scope, session_id, changed, around)
         except UnavailableError as error:
             log.warning("session not read in context", code=error.code, detail=error.detail)
 
-    def read(self, scope: Scope, session_id: str) -> None:
-        """Read every window of the session that holds a turn without a vector in context.
+    def read(self, scope: Scope, session_id: str, changed: Collection[str] = (), around: Span | None = None) -> None:
+        """Read every window that holds a turn without a vector in context.
 
         Whoever changes the session meanwhile makes another window of it, which is read in the next round.
         """
@@ -78,7 +69,8 @@ class Contexts:
             return
         while True:
             with self._store.read() as transaction:
-                windows = self._unread(transaction, scope, session_id)[:_ROUND]
+                near = transaction.created_between(scope, changed) if changed else around
+                windows = self._unread(transaction, scope, session_id, near)[:_ROUND]
                 if not windows:
                     return
                 rows = transaction.by_seq(scope, [turn.seq for window in windows for turn in window])
@@ -87,7 +79,7 @@ class Contexts:
                 units = [indexed_text(rows[turn.seq].text, rows[turn.seq].name) for turn in window]
                 vectors.append(self._reader.encode_in_context(units, WINDOW_TOKENS))
             with self._store.write() as transaction:
-                current = set(self._unread(transaction, scope, session_id))
+                current = set(self._unread(transaction, scope, session_id, near))
                 read = [
                     (turn.seq, vector)
                     for window, own in zip(windows, vectors, strict=True)
@@ -110,11 +102,14 @@ class Contexts:
         """Drop the vectors that have read a memory which is about to be deleted."""
         if self.space is None or memory.session_id is None:
             return
-        for window in packed(transaction.session_turns(scope, memory.session_id, self.space)):
+        around = memory.created_at, memory.created_at
+        for window in packed(transaction.session_turns(scope, memory.session_id, self.space, around)):
             if any(turn.id == memory.id for turn in window):
                 transaction.drop_vectors(scope, self.space, [turn.seq for turn in window])
 
-    def _unread(self, transaction: ReadTransaction, scope: Scope, session_id: str) -> list[tuple[SessionTurn, ...]]:
+    def _unread(
+        self, transaction: ReadTransaction, scope: Scope, session_id: str, around: Span | None
+    ) -> list[tuple[SessionTurn, ...]]:
         assert self.space is not None
-        turns = transaction.session_turns(scope, session_id, self.space)
+        turns = transaction.session_turns(scope, session_id, self.space, around)
         return [w for w in packed(turns) if len(w) > 1 and not all(turn.embedded for turn in w)]

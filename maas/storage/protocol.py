@@ -23,6 +23,8 @@ from maas.records import ApiKey, AuditEntry, BackupRecord, HistoryEntry, Memory,
 
 Seqs = NDArray[np.int64]
 Scores = NDArray[np.float32]
+Span = tuple[datetime, datetime]
+"""From a time to a time, both in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +279,17 @@ class ReadTransaction(Protocol):
     def sessions(self, scope: Scope) -> list[str]:
         """Every session of the user; a document is none."""
 
-    def session_turns(self, scope: Scope, session_id: str, fingerprint: str) -> list[SessionTurn]:
-        """A session's memories by time, then by order of storing; passages of a document are none."""
+    def session_turns(
+        self, scope: Scope, session_id: str, fingerprint: str, around: Span | None = None
+    ) -> list[SessionTurn]:
+        """A session's memories by time, then by order of storing; passages of a document are none.
+
+        With ``around`` those from the turn before it that begins a window to the one after it that does, which is left
+        out; see maas/recall/windows.py.
+        """
+
+    def created_between(self, scope: Scope, ids: Collection[str]) -> Span | None:
+        """The earliest and the latest ``created_at`` of these memories; None if none is there."""
 
     def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
         """Memories by id, those beyond ``after``."""

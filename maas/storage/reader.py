@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from maas.storage.cache import ByteBoundedCache
 from maas.storage.document_rows import DocumentQueries
 from maas.storage.engine import Transaction
 from maas.storage.narrowing import Narrowing, narrowing_key
-from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Seqs, SessionTurn, Where
+from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Seqs, SessionTurn, Span, Where
 from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sessions import SessionQueries
 from maas.storage.statements import owner
@@ -45,6 +45,7 @@ _REVISION_BITS = 40
 # that filters name.
 _TURNS_SHARE = 0.1
 _NARROWINGS_SHARE = 0.02
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -188,11 +189,27 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
     def sessions(self, scope: Scope) -> list[str]:
         return [row[0] for row in statements.SESSIONS.each(self._driver, **owner(scope))]
 
-    def session_turns(self, scope: Scope, session_id: str, fingerprint: str) -> list[SessionTurn]:
+    def session_turns(
+        self, scope: Scope, session_id: str, fingerprint: str, around: Span | None = None
+    ) -> list[SessionTurn]:
         space = self._space(fingerprint)
-        number = -1 if space is None else space.space
-        rows = statements.SESSION_TURNS.each(self._driver, **owner(scope), session=session_id, space=number)
-        return [SessionTurn(*row) for row in rows]
+        asked = {**owner(scope), "session": session_id, "space": -1 if space is None else space.space}
+        if around is None:
+            return [SessionTurn(*row) for row in statements.SESSION_TURNS.each(self._driver, **asked)]
+        of_session = {**owner(scope), "session": session_id}
+        before = statements.WINDOW_BEFORE.first(self._driver, **of_session, at=around[0])
+        after = statements.WINDOW_AFTER.first(self._driver, **of_session, at=around[1])
+        first, last = (_EARLIEST if before is None else before[0]), (_LATEST if after is None else after[0])
+        rows = statements.SESSION_TURNS_BETWEEN.each(self._driver, **asked, first=first, last=last)
+        turns = [SessionTurn(*row) for row in rows]
+        # Others may share the time of the first or of the one after the last.
+        seqs = [turn.seq for turn in turns]
+        start = 0 if before is None else seqs.index(before[1])
+        return turns[start:] if after is None else turns[start : seqs.index(after[1])]
+
+    def created_between(self, scope: Scope, ids: Collection[str]) -> Span | None:
+        first, last = statements.CREATED_BETWEEN.first(self._driver, **owner(scope), ids=ids) or (None, None)
+        return None if first is None else (first, last)
 
     def export(self, scope: Scope, after: str = "", limit: int = 500) -> list[Exported]:
         query = select(*MEMORY_COLUMNS, memories.c.seq, memories.c.stored_at)

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from maas.recall import windows
 from maas.records import Scope
 from maas.storage.by_dialect import ListOf, among, joined
 from maas.storage.prepared import Prepared
@@ -164,19 +165,53 @@ SESSIONS = Prepared(
     .distinct()
 )
 
-SESSION_TURNS = Prepared(
+_OF_SESSION = (memories.c.session_id == bindparam("session"), memories.c.document_id.is_(None))
+_BY_TIME = (memories.c.created_at, memories.c.seq)
+_TURN = (
+    memories.c.seq,
+    memories.c.id,
+    memories.c.version,
+    memories.c.term_count,
+    exists().where(*_OWN_VECTORS, vectors.c.seq == memories.c.seq),
+)
+
+
+def _at(name: str) -> BindParameter[Any]:
+    return bindparam(name, type_=memories.c.created_at.type)
+
+
+SESSION_TURNS = Prepared(_hinted(_TURN, "INDEXED BY memories_session").where(*_OF_SESSION).order_by(*_BY_TIME))
+
+SESSION_TURNS_BETWEEN = Prepared(
+    _hinted(_TURN, "INDEXED BY memories_session")
+    .where(*_OF_SESSION, memories.c.created_at >= _at("first"), memories.c.created_at <= _at("last"))
+    .order_by(*_BY_TIME)
+)
+
+_WINDOW_BEGINS = memories.c.seq * windows.SPREAD % windows.RANGE < windows.BEGINS
+
+WINDOW_BEFORE = Prepared(
+    _hinted((memories.c.created_at, memories.c.seq), "INDEXED BY memories_session")
+    .where(*_OF_SESSION, _WINDOW_BEGINS, memories.c.created_at < _at("at"))
+    .order_by(*(column.desc() for column in _BY_TIME))
+    .limit(1)
+)
+
+WINDOW_AFTER = Prepared(
+    _hinted((memories.c.created_at, memories.c.seq), "INDEXED BY memories_session")
+    .where(*_OF_SESSION, _WINDOW_BEGINS, memories.c.created_at > _at("at"))
+    .order_by(*_BY_TIME)
+    .limit(1)
+)
+
+CREATED_BETWEEN = Prepared(
     _hinted(
         (
-            memories.c.seq,
-            memories.c.id,
-            memories.c.version,
-            memories.c.term_count,
-            exists().where(*_OWN_VECTORS, vectors.c.seq == memories.c.seq),
+            func.min(memories.c.created_at, type_=memories.c.created_at.type),
+            func.max(memories.c.created_at, type_=memories.c.created_at.type),
         ),
-        "INDEXED BY memories_session",
-    )
-    .where(memories.c.session_id == bindparam("session"), memories.c.document_id.is_(None))
-    .order_by(memories.c.created_at, memories.c.seq)
+        "INDEXED BY memories_id",
+    ).where(among(memories.c.id, "ids"))
 )
 
 SPACE_SEQS = Prepared(select(joined(vectors.c.seq)).where(*_OWN_VECTORS))

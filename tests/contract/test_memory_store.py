@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from maas.recall.analysis import document_terms
+from maas.recall.windows import packed
 from maas.records import ApiKey, Memory, Scope
 from maas.storage.opening import open_store
 from maas.storage.protocol import (
@@ -72,6 +73,33 @@ def found(store: MemoryStore, scope: Scope, query: str, where: Where | None = No
         rows = transaction.by_seq(scope, [*near.seqs.tolist(), *words.seqs.tolist()])
         assert all(0 < score < 1 for score in words.scores)
         return [rows[s].text for s in near.seqs.tolist()], [rows[s].text for s in words.seqs.tolist()]
+
+
+def test_what_a_change_touches_of_a_long_session_is_planned_as_in_the_whole(store: MemoryStore) -> None:
+    minutes = [(7 * number) % 300 // 3 for number in range(400)]  # out of order, and many at one time
+    with store.write() as transaction:
+        rows = [
+            row(transaction, ANN, f"turn {number}", number, session_id="s", created_at=NOW + timedelta(minutes=minute))
+            for number, minute in enumerate(minutes)
+        ]
+        transaction.insert(ANN, SPACE, rows)
+    with store.read() as transaction:
+        whole = transaction.session_turns(ANN, "s", SPACE)
+        windows = list(packed(whole))
+        at = {one.memory.id: one.memory.created_at for one in rows}
+        for turn in [whole[0], whole[-1], *whole[:: len(whole) // 25]]:
+            around = transaction.created_between(ANN, [turn.id])
+            assert around == (at[turn.id], at[turn.id])
+            near = transaction.session_turns(ANN, "s", SPACE, around)
+            start = whole.index(near[0])
+            assert near == whole[start : start + len(near)]
+            assert turn in near
+            assert set(packed(near)) <= set(windows)
+            assert len(near) < 250
+        everything = transaction.created_between(ANN, list(at))
+        assert transaction.session_turns(ANN, "s", SPACE, everything) == whole
+        assert transaction.created_between(ANN, ["nobody"]) is None
+        assert transaction.created_between(BOB, list(at)) is None
 
 
 def test_a_write_that_fails_leaves_nothing(store: MemoryStore) -> None:

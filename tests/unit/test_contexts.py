@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from maas import PersonalMemoryBrain, Settings
 from maas.cli.connect import LazyEmbedder
-from maas.contexts import WINDOW_TERMS, context_space, packed
+from maas.contexts import context_space
 from maas.errors import InvalidInputError
+from maas.recall.windows import WINDOW_TERMS, packed
 from maas.storage.protocol import SessionTurn
 from tests.fakes import ContextualFakeEmbedder, FakeEmbedder
 
