@@ -63,19 +63,19 @@ class BaseClient:
             headers["Idempotency-Key"] = call.idempotency_key or self._ids()
         return {"method": call.method, "url": call.path, "params": call.params or None, "headers": headers}
 
-    def _pause_after_answer(self, response: httpx2.Response, attempt: int) -> float | None:
+    def _pause_after_answer(self, response: httpx2.Response, waits: list[float]) -> float | None:
         """Seconds to wait before sending again, or None if the answer is to be taken as it is."""
         if response.status_code not in RETRIED_STATUS:
             return None
-        return self._retries.wait(attempt, retry_after(response, self._clock))
+        return self._retries.wait(waits, retry_after(response, self._clock))
 
-    def _pause_after_silence(self, error: httpx2.HTTPError, attempt: int) -> float:
+    def _pause_after_silence(self, error: httpx2.HTTPError, waits: list[float]) -> float:
         """Seconds to wait before sending again.
 
         Raises:
             TransportError: this was the last try, or another cannot help.
         """
-        pause = self._retries.wait(attempt) if may_pass(error) else None
+        pause = self._retries.wait(waits) if may_pass(error) else None
         if pause is None:
             raise self._silence(error) from error
         return pause

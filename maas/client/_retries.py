@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx2
@@ -20,22 +20,25 @@ class Retries:
 
     Attributes:
         limit: sends after the first one.
+        patience: seconds to wait in all for a server that itself says when to come back, even beyond ``limit``: it
+            knows that it will be well again, as when its database changes the primary.
         jitter: (low, high) → a number between them.
     """
 
     limit: int
+    patience: float = 60.0
     jitter: Callable[[float, float], float] = random.uniform
 
-    def wait(self, attempt: int, retry_after: float | None = None) -> float | None:
-        """Seconds before send number ``attempt`` + 1, counted from 1; None: give up.
+    def wait(self, waits: Sequence[float], retry_after: float | None = None) -> float | None:
+        """Seconds before the next send, after the waits there were; None: give up.
 
-        A server that asks for more patience than a minute is not waited for.
+        A server that asks for more patience than a minute at once is not waited for.
         """
-        if attempt > self.limit:
-            return None
-        if retry_after is not None:
-            return retry_after if retry_after <= _LONGEST_RETRY_AFTER else None
-        return self.jitter(0.0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (attempt - 1)))
+        counted = len(waits) >= self.limit
+        if retry_after is None:
+            return None if counted else self.jitter(0.0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** len(waits)))
+        impatient = counted and sum(waits) + retry_after > self.patience
+        return None if not self.limit or impatient or retry_after > _LONGEST_RETRY_AFTER else retry_after
 
 
 def may_pass(error: httpx2.HTTPError) -> bool:

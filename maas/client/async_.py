@@ -61,8 +61,9 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
         base_url: where ``maas serve`` listens.
         api_key: ``maas_<id>_<secret>``; not needed where authentication is off.
         timeout: seconds to wait for a connection, and for each part of an answer.
-        retries: how often to send again when nothing answered, or 429, 502, 503 or 504 did. A write carries an
-            Idempotency-Key that stays the same, so it happens once.
+        retries: how often to send again when nothing answered, or 429, 502, 503 or 504 did; an answer with Retry-After
+            is obeyed for up to a minute in all. A write carries an Idempotency-Key that stays the same, so it happens
+            once. 0: never.
         transport: what sends the requests; for tests.
         ids: makes Idempotency-Keys.
         clock: the time, to read a Retry-After that is a date.
@@ -83,7 +84,7 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[float, float], float] | None = None,
     ) -> None:
-        policy = Retries(retries) if jitter is None else Retries(retries, jitter)
+        policy = Retries(retries) if jitter is None else Retries(retries, jitter=jitter)
         super().__init__(base_url, api_key, timeout, policy, ids, clock)
         self._sleep = sleep
         self._http = httpx2.AsyncClient(
@@ -367,9 +368,8 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
         self, call: Call[Any], *, upload: IO[bytes] | None = None, stream: bool = False
     ) -> httpx2.Response:
         prepared = self._prepared(call)
-        attempt = 0
+        waits: list[float] = []
         while True:
-            attempt += 1
             content: bytes | AsyncIterator[bytes] | None = call.content
             if upload is not None:
                 upload.seek(0)
@@ -378,13 +378,14 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
             try:
                 response = await self._http.send(self._http.build_request(**prepared, content=content), stream=stream)
             except httpx2.HTTPError as error:
-                pause = self._pause_after_silence(error, attempt)
+                pause = self._pause_after_silence(error, waits)
             else:
-                wait = self._pause_after_answer(response, attempt)
+                wait = self._pause_after_answer(response, waits)
                 if wait is None:
                     return response
                 await response.aclose()
                 pause = wait
+            waits.append(pause)
             await self._sleep(pause)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maas.client import MaasClient
 from maas.client._requests import Call
+from maas.client._retries import Retries
 from maas.embedders.protocol import Vectors
 from maas.errors import (
     AuthenticationError,
@@ -62,7 +63,16 @@ def build(settings: Settings, transport: httpx2.BaseTransport | None = None) -> 
 
 
 class EncoderClient(MaasClient):
-    """The calls of the API that concern the encoder, answers checked; retries and Retry-After are the client's."""
+    """The calls of the API that concern the encoder, answers checked; Retry-After is the client's affair.
+
+    A caller waits behind these, so that they are sent again ``retries`` times and no longer.
+    """
+
+    def __init__(
+        self, base_url: str, api_key: str | None, timeout: float, retries: int, transport: httpx2.BaseTransport | None
+    ) -> None:
+        super().__init__(base_url, api_key, timeout, retries, transport)
+        self._retries = Retries(retries, patience=0.0)
 
     def model(self) -> EncoderModel:
         """What the server encodes with."""

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from maas.client import AsyncMaasClient, MaasClient
-from maas.errors import MaasError, NotFoundError, OverloadedError, RateLimitedError, TransportError
+from maas.errors import MaasError, NotFoundError, OverloadedError, RateLimitedError, TransportError, UnavailableError
 
 STORED = {"results": [{"id": "1", "text": "x", "event": "ADD"}]}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -132,6 +132,22 @@ def test_more_patience_than_a_minute_is_not_had() -> None:
     with script.client() as client, pytest.raises(RateLimitedError) as caught:
         client.store("x", user_id="a")
     assert caught.value.retry_after == 3600
+    assert script.waits == []
+
+
+def test_a_server_that_says_when_to_come_back_is_given_a_minute() -> None:
+    refusals = [refusal(503, "unavailable", **{"retry-after": "7"}) for _ in range(8)]
+    script = Script(*refusals, stored())
+    with script.client() as client:
+        client.store("x", user_id="a")
+    assert script.waits == [7.0] * 8, "as when a database changes its primary"
+    script = Script(*[refusal(503, "unavailable", **{"retry-after": "7"}) for _ in range(9)])
+    with script.client() as client, pytest.raises(UnavailableError):
+        client.store("x", user_id="a")
+    assert sum(script.waits) == 56
+    script = Script(refusal(503, "unavailable", **{"retry-after": "7"}))
+    with script.client(retries=0) as client, pytest.raises(UnavailableError):
+        client.store("x", user_id="a")
     assert script.waits == []
 
 
