@@ -90,7 +90,7 @@ def _encoded_per_second(encoder: Embedder, texts: list[str], size: int, seconds:
 
 
 def _measure(server: RunningServer, load: Load) -> dict[str, Any]:
-    with connected(load) as begin, _HealthProbe(server.url) as probe, Usage(server.pid) as usage:
+    with connected(load) as begin, HealthProbe(server.url) as probe, Usage(server.pid) as usage:
         outcome = begin()
     if outcome.failed or not outcome.seconds:
         raise UnavailableError(
@@ -116,7 +116,7 @@ def _fill(server: RunningServer, user_ids: list[str], texts: list[str]) -> None:
             client.store_batch([{"user_id": user_id, "text": text} for text in own])
 
 
-class _HealthProbe:
+class HealthProbe:
     """Asks ``/healthz`` fifty times a second on one connection; ``seconds`` are its answers' latencies."""
 
     def __init__(self, url: str) -> None:

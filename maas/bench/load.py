@@ -12,24 +12,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from maas.errors import MaasError, UnavailableError
 
+if TYPE_CHECKING:
+    from maas.client import MaasClient
+
 SLACK_SECONDS = 120.0
 FAILED = "failed: "
+FLOOD = 200  # texts a request
 
 
 class Load(BaseModel):
-    """``clients`` threads, each with a connection of its own, repeat one call for ``seconds``."""
+    """``clients`` threads, each with a connection of its own, repeat one call for ``seconds``.
+
+    ``mixed`` is three recalls after each store; ``flood`` stores batches that are more than the server can queue. With
+    these two a refusal that says when to come back is counted as ``shed``, and waited for, rather than as a failure.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     url: str
     key: str
-    call: Literal["store", "recall"]
+    call: Literal["store", "recall", "mixed", "flood"]
     clients: int
     seconds: float
     user_ids: list[str]
@@ -42,6 +50,7 @@ class LoadOutcome(BaseModel):
     wall_seconds: float
     seconds: list[float]
     failed: int
+    shed: int = 0
     first_failure: str | None = None
 
 
@@ -93,6 +102,7 @@ class _Clients:
         self._lock = threading.Lock()
         self._seconds: list[float] = []
         self._failures: list[str] = []
+        self._shed = 0
         self._unconnected: list[str] = []
         self._started = self._deadline = 0.0
 
@@ -116,6 +126,7 @@ class _Clients:
             wall_seconds=time.perf_counter() - self._started,
             seconds=self._seconds,
             failed=len(self._failures),
+            shed=self._shed,
             first_failure=next(iter(self._failures), None),
         )
 
@@ -126,11 +137,18 @@ class _Clients:
 
     def _work(self, number: int) -> None:
         from maas.client import MaasClient
+        from maas.client._base import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 
-        load, took, failures = self._load, [], []
+        load, took, failures, shed = self._load, [], [], 0
+        bounded = load.call in ("mixed", "flood")
         texts = load.texts[number :: load.clients]
         user_id = load.user_ids[number % len(load.user_ids)]
-        with MaasClient(load.url, api_key=load.key) as client:
+        with MaasClient(
+            load.url,
+            api_key=load.key,
+            timeout=120.0 if bounded else DEFAULT_TIMEOUT,
+            retries=0 if bounded else DEFAULT_RETRIES,
+        ) as client:
             try:
                 client.ready()
             except MaasError as error:
@@ -142,21 +160,31 @@ class _Clients:
                 return
             turn = 0
             while turn == 0 or time.perf_counter() < self._deadline:
-                text = texts[turn % len(texts)]
                 started = time.perf_counter()
                 try:
-                    if load.call == "recall":
-                        client.recall(text, user_id=user_id)
-                    else:
-                        # Told apart by number, so that a text met again is not recognised as already stored.
-                        client.store(f"{text} ({number}.{turn})", user_id=user_id)
+                    _ask(client, load.call, texts[turn % len(texts)], user_id, f"({number}.{turn})", turn)
                     took.append(time.perf_counter() - started)
                 except MaasError as error:
-                    failures.append(f"{error.code}: {error.detail}")
+                    if bounded and error.status in (429, 503) and error.retry_after:
+                        shed += 1
+                        time.sleep(min(error.retry_after, 1.0))
+                    else:
+                        failures.append(f"{error.code}: {error.detail}")
                 turn += 1
         with self._lock:
             self._seconds += took
             self._failures += failures
+            self._shed += shed
+
+
+def _ask(client: MaasClient, call: str, text: str, user_id: str, mark: str, turn: int) -> None:
+    """``mark`` tells texts apart, so that one met again is not recognised as already stored."""
+    if call == "recall" or (call == "mixed" and turn % 4):
+        client.recall(text, user_id=user_id)
+    elif call == "flood":
+        client.store_batch([{"user_id": user_id, "text": f"{text} {mark} {n}"} for n in range(FLOOD)])
+    else:
+        client.store(f"{text} {mark}", user_id=user_id)
 
 
 def _serve_pipe() -> None:

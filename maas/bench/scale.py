@@ -45,19 +45,24 @@ def bench_scale(settings: Settings, sizes: ScaleSizes, report: OnProgress) -> di
 
     The encoder is the bench's own word-sum, declared in the result: only the memory is measured.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="maas-bench-") as folder,
-        metered_brain(settings.model_copy(update={"data_dir": Path(folder)}), WordSumEmbedder()) as (brain, meter),
-    ):
-        growth = []
-        stored, spent = 0, 0.0
-        with Usage() as usage:
-            for users in _steps(sizes.users):
-                started = time.perf_counter()
-                stored = _fill(brain, stored, users, sizes, report)
-                spent += time.perf_counter() - started
-                growth.append(_ask_users(brain, meter, users, sizes))
-        large = _ask_large_user(brain, meter, sizes, report)
+    with tempfile.TemporaryDirectory(prefix="maas-bench-") as folder:
+        here = settings.model_copy(update={"data_dir": Path(folder)})
+        with metered_brain(here, WordSumEmbedder()) as (brain, meter):
+            growth = []
+            stored, spent = 0, 0.0
+            with Usage() as usage:
+                for users in _steps(sizes.users):
+                    started = time.perf_counter()
+                    stored = _fill(brain, stored, users, sizes, report)
+                    spent += time.perf_counter() - started
+                    growth.append(_ask_users(brain, meter, users, sizes))
+            large = _ask_large_user(brain, meter, sizes, report)
+        started = time.perf_counter()
+        with metered_brain(here, WordSumEmbedder()) as (brain, _):
+            brain.ready()
+            ready = time.perf_counter() - started
+            brain.recall("What happened first?", user_id="large")
+            first = time.perf_counter() - started - ready
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     return {
         "scale": {
@@ -68,6 +73,9 @@ def bench_scale(settings: Settings, sizes: ScaleSizes, report: OnProgress) -> di
             "disk_mb": round(size / 1e6, 1),
             "growth": growth,
             "large_user_recall": large,
+            "cache_mb": round(settings.storage.cache_bytes / 1e6, 1),
+            "ready_seconds": round(ready, 3),
+            "large_user_first_recall_seconds": round(first, 3),
             **usage.report,
         }
     }

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,12 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    data_dir: Path, config: Path | None = None, *, core: int | None = None, log: str = "server.log"
+    data_dir: Path,
+    config: Path | None = None,
+    *,
+    core: int | None = None,
+    log: str = "server.log",
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
     """Start ``maas serve`` on ``data_dir``, give its address and an admin key, stop it at the end.
 
@@ -45,7 +50,7 @@ def running_server(
     command = [sys.executable, "-m", "maas", "serve", "--port", "0", "--data-dir", str(data_dir)]
     if config is not None:
         command += ["--config", str(config)]
-    environment = {**os.environ, "MAAS_BOOTSTRAP_KEY": key, "MAAS_LOG__LEVEL": "warning"}
+    environment = {**os.environ, "MAAS_BOOTSTRAP_KEY": key, "MAAS_LOG__LEVEL": "warning", **(more or {})}
     if core is not None:
         environment["OMP_NUM_THREADS"] = "1"
     log_path = data_dir / log

@@ -39,7 +39,7 @@ QuickOption = Annotated[bool, typer.Option("--quick", help="A tiny run, to see t
 
 def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
-    for command in (store, recall, concurrency, scale, peers, faults, capacity, replicas):
+    for command in (store, recall, concurrency, scale, peers, faults, capacity, replicas, load):
         bench.command()(command)
     bench.command("all")(everything)
     app.add_typer(bench, name="bench")
@@ -88,10 +88,11 @@ def scale(
     config: ConfigOption = None,
     users: Annotated[int | None, typer.Option(min=1, help="Users; default 10,000.")] = None,
     memories_per_user: Annotated[int | None, typer.Option(min=1, help="Memories of each; default 100.")] = None,
+    large_user: Annotated[int | None, typer.Option(min=1, help="Memories of one more user; default 6,000.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """10,000 users of 100 memories and one of 6,000, with a cheap encoder of the bench's own."""
-    sizes = {"users": users, "memories_per_user": memories_per_user}
+    sizes = {"users": users, "memories_per_user": memories_per_user, "large_user": large_user}
     _run("scale", {"scale": ()}, context.obj, config, None, out, quick, as_json, scale_sizes=sizes)
 
 
@@ -150,6 +151,34 @@ def faults(
     else:
         print_table(["", ""], [[name.replace("_", " "), value] for name, value in found.items()])
     if not found["acknowledged"] or any(found[name] for name in MUST_BE_ZERO):
+        raise typer.Exit(1)
+
+
+def load(
+    quick: Annotated[bool, typer.Option("--quick", help="8 clients, in seconds.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=1, help="How long; default 600.")] = None,
+    clients: Annotated[int | None, typer.Option(min=1, help="How many at once; default 200.")] = None,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """200 clients store and recall for ten minutes, then 32 send more than can be queued; exit 1 on a failure."""
+    from maas.bench.endurance import EnduranceSizes, bench_endurance
+
+    settings = settings_from(config, None)
+    quiet_logs(settings)
+    given = {name: value for name, value in (("seconds", seconds), ("clients", clients)) if value is not None}
+    sizes = (EnduranceSizes.quick() if quick else EnduranceSizes()).model_copy(update=given)
+    with progress() as on_progress:
+        report = _head(settings.embedder.backend, quick) | bench_endurance(config, sizes, on_progress)
+    found = report["load"]
+    if out:
+        write_file(out / "load.json", json.dumps(report, indent=2) + "\n")
+    if as_json:
+        print_json(report)
+    else:
+        print_table(["", ""], [[name.replace("_", " "), str(value)] for name, value in found.items()])
+    if found["failed"] or found["overload"]["failed"] or found["failed_after_overload"] or not found["answered"]:
         raise typer.Exit(1)
 
 
