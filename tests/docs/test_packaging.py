@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 BROUGHT_ALONG = {
     "pydantic-core": "pydantic",
+    "typing-extensions": "pydantic",
     "huggingface-hub": "sentence-transformers",
     "mcp-types": "mcp",
     "opentelemetry-api": "opentelemetry-sdk",
