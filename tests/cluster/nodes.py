@@ -133,8 +133,8 @@ class Cluster:
                 node.check_alive()
             members = self._members()
             roles = sorted(member["role"] for member in members)
-            running = all(member["state"] in ("running", "streaming") for member in members)
-            return running and roles == ["leader", "replica", "sync_standby"]
+            following = all(m["state"] == ("running" if m["role"] == "leader" else "streaming") for m in members)
+            return following and roles == ["leader", "replica", "sync_standby"]
 
         wait_for(whole, START_SECONDS, lambda: f"the cluster did not get whole: {self._members()}; see {self._folder}")
         return time.monotonic() - started
@@ -190,6 +190,9 @@ class Cluster:
                 "listen": address,
                 "connect_address": address,
                 "data_dir": str(node.data),
+                # A node with changes that the new primary never had, and that cannot be wound back, is copied anew.
+                "remove_data_directory_on_rewind_failure": True,
+                "remove_data_directory_on_diverged_timelines": True,
                 "bin_dir": str(postgres_programs()),
                 "pgpass": str(node.folder / "pgpass"),
                 "pg_hba": trusted,
