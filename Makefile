@@ -5,6 +5,7 @@
 # make docs    build the documentation site into build/site, strictly
 # make fuzz    10,000 requests made from the OpenAPI description, none of which may fail the server
 # make audit   known vulnerabilities of the pinned dependencies, and bandit's rules over the code
+# make screenshots  the pictures in docs/dashboard.md, taken anew
 # make lint    ruff and mypy --strict
 # make clean   remove the environment, the bundle and caches; the data folder stays
 
@@ -25,12 +26,12 @@ ADAPTERS_PYTHON := $(ADAPTERS)/bin/python
 # pip-audit's own dependencies are no part of what it looks at.
 AUDIT := .venv-audit
 
-.PHONY: serve test test-all test-cluster docs fuzz audit lint clean
+.PHONY: serve test test-all test-cluster chromium docs screenshots fuzz audit lint clean
 
 serve: $(VENV)/installed $(if $(WEIGHTS),$(BUNDLE))
 	@$(BIN)/maas serve $(ARGS)
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev chromium
 	$(BIN)/python -m pytest $(ARGS)
 
 test-all: test $(ADAPTERS)/installed
@@ -50,6 +51,16 @@ fuzz: $(VENV)/installed-dev
 audit: $(VENV)/installed-dev $(AUDIT)/installed
 	$(BIN)/ruff check --select S --ignore S101 maas lam_backend
 	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+# The tests of the dashboard drive Debian's Chromium; without it, and without the right to install it, they are skipped.
+chromium:
+	@command -v chromium chromium-browser google-chrome > /dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && echo "Installing chromium, once" \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
+	  > /dev/null 2>&1; } || echo "No chromium here: the tests in a browser are skipped. Install it: apt-get install chromium"
+
+screenshots: $(VENV)/installed-dev chromium
+	MAAS_LOG__LEVEL=error $(BIN)/python -m tests.browser.screenshots docs/dashboard
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

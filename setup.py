@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the migrations lie beside maas here, and inside it once installed."""
+"""What pyproject.toml cannot say: what lies beside maas here, and inside it once installed."""
 
 import shutil
 from pathlib import Path
@@ -6,17 +6,18 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-MIGRATIONS = "maas/migrations"
+BESIDE = {"migrations": "maas/migrations", "docs/lam-report": "maas/ui/lam-report"}
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "runs", "*.json")
 
 
-class BuildWithMigrations(build_py):
-    """Copies the migrations along, unless maas is installed as the checkout itself."""
+class BuildWithCompanions(build_py):
+    """Copies migrations and the report along, unless maas is installed as the checkout itself."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            target = Path(self.build_lib) / MIGRATIONS
-            shutil.copytree("migrations", target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            for source, target in BESIDE.items():
+                shutil.copytree(source, Path(self.build_lib) / target, dirs_exist_ok=True, ignore=LEFT_OUT)
 
 
-setup(cmdclass={"build_py": BuildWithMigrations})
+setup(cmdclass={"build_py": BuildWithCompanions})

@@ -15,7 +15,7 @@ import uvicorn
 
 from maas.api.app import create_app
 from maas.api.server import address_of, bind, server_config
-from maas.brain import PersonalMemoryBrain
+from maas.brain import Clock, PersonalMemoryBrain, utc_now
 from maas.embedders.protocol import Embedder
 from maas.settings import load_settings
 from tests.fakes import FakeEmbedder
@@ -40,9 +40,11 @@ class Live:
 
 
 @contextmanager
-def serving(folder: Path, embedder: Embedder | None = None, **overrides: Any) -> Iterator[Live]:
+def serving(
+    folder: Path, embedder: Embedder | None = None, *, clock: Clock = utc_now, **overrides: Any
+) -> Iterator[Live]:
     settings = load_settings(data_dir=folder, **overrides)
-    with PersonalMemoryBrain(settings, embedder=embedder or FakeEmbedder()) as brain:
+    with PersonalMemoryBrain(settings, embedder=embedder or FakeEmbedder(), clock=clock) as brain:
         first = brain.ensure_bootstrap_key()
         listener = bind("127.0.0.1", 0)
         server = uvicorn.Server(server_config(settings.server, create_app(settings, brain=brain)))

@@ -24,6 +24,7 @@ from maas.api.reindexing import Reindexing
 from maas.api.tracing import Tracing, build_tracer_provider
 from maas.brain import PersonalMemoryBrain
 from maas.settings import Settings
+from maas.ui import router as ui_router
 
 WAITING_PER_THREAD = 16  # requests queued for a worker thread before 503 is kinder than waiting
 
@@ -89,6 +90,8 @@ def create_app(
     add_handlers(app)
     for area in (memories, documents, users, embeddings, admin, health):
         app.include_router(area.router)
+    if settings.server.ui:
+        app.include_router(ui_router)
     if mcp_route is not None:
         app.router.routes.append(mcp_route)
     describe(app)

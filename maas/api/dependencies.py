@@ -15,7 +15,7 @@ from maas.api.rate_limits import RateLimits
 from maas.brain import PersonalMemoryBrain
 from maas.errors import AuthenticationError, FieldError, InvalidInputError, PermissionDeniedError
 from maas.fields import MAX_ID_LENGTH
-from maas.records import KeyScope
+from maas.records import ApiKey, KeyScope
 from maas.requests import parse
 from maas.settings import Settings
 
@@ -84,7 +84,7 @@ class Call:
         if not self.settings.auth.enabled:
             self._refuse_strangers()
             return Grant(brain.acting_as("default", OPEN_ACTOR))
-        key = brain.authenticate(self._key())
+        key = self._authenticated(brain)
         self.request.state.actor = key.id
         self.request.state.acting = brain.acting_as(key.tenant, key.id)
         self._count_once(key.id)
@@ -115,6 +115,9 @@ class Call:
             message = f"must be 1 to {MAX_ID_LENGTH} printable characters"
             raise InvalidInputError(f"Idempotency-Key {message}", errors=[FieldError("Idempotency-Key", message)])
         return key
+
+    def _authenticated(self, brain: PersonalMemoryBrain) -> ApiKey:
+        return brain.authenticate(self._key())
 
     def _key(self) -> str:
         headers = self.request.headers

@@ -27,6 +27,7 @@ from maas.errors import (
 PROBES = ("/healthz", "/readyz", "/metrics")
 STREAMED_TO_DISK = ("/v1/import",)
 SLOWEST_BYTES_PER_SECOND = 10_000
+PAGES = "/ui/"  # refused as they are read, by a page
 
 _DRAINED = 8  # times the limit; whoever sends more is cut off
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -61,7 +62,7 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                headers["Cache-Control"] = "no-store"
+                headers.setdefault("Cache-Control", "no-store")
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
@@ -122,7 +123,7 @@ class BodyLimit:
         headers = Headers(scope=scope)
         limit = math.inf if scope["path"] in STREAMED_TO_DISK else self._max_bytes
         announced = headers.get("content-length", "0")
-        if announced.isdigit() and int(announced) > limit:
+        if not scope["path"].startswith(PAGES) and announced.isdigit() and int(announced) > limit:
             await self._refuse(self._too_large(), scope, receive, send)
             return
         encoding = headers.get("content-encoding", "identity")
@@ -149,7 +150,8 @@ class BodyLimit:
             received += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             if received > limit:
-                await self._drain(receive, received)
+                if not whole:
+                    await self._drain(receive, received)
                 fault = self._too_large()
                 raise fault
             return message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -91,11 +92,19 @@ def internal_error(request_id: str | None) -> Response:
     return problem("internal", "Internal error", 500, HIDDEN_DETAIL, request_id=request_id)
 
 
-def _record_refusal(request: Request, error: MaasError) -> None:
+async def note(request: Request, error: MaasError, ids: Mapping[str, Any]) -> None:
+    """Leave to the log what only the log may tell, and to the audit log who was refused, and which ids."""
+    if error.status == 500:
+        request.state.failure = error
+    if error.status in REFUSALS:
+        await run_in_threadpool(_record_refusal, request, error, ids)
+
+
+def _record_refusal(request: Request, error: MaasError, ids: Mapping[str, Any]) -> None:
     acting = getattr(request.state, "acting", None)
     if acting is not None:
         route = getattr(request.scope.get("route"), "path_format", "unmatched")
-        record_refusal(acting, f"{request.method} {route}", error, request.path_params)
+        record_refusal(acting, f"{request.method} {route}", error, ids)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -103,10 +112,7 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_maas_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, MaasError)
-        if error.status == 500:
-            request.state.failure = error
-        if error.status in REFUSALS:
-            await run_in_threadpool(_record_refusal, request, error)
+        await note(request, error, request.path_params)
         return error_response(error, request.state.request_id)
 
     async def on_http_error(request: Request, error: Exception) -> Response:

@@ -58,7 +58,7 @@ def export_user(call: PlainCall) -> Response:
     user_id = grant.check_user(parse(UserPath, {"user_id": call.path("user_id")}).user_id)
     lines = iter(grant.brain.export_user(user_id))
     first = list(itertools.islice(lines, 1))  # an error known at the start is still an error answer
-    return StreamingResponse(_encoded(itertools.chain(first, lines)), media_type=JSON_LINES)
+    return StreamingResponse(encoded_lines(itertools.chain(first, lines)), media_type=JSON_LINES)
 
 
 @router.delete("/v1/users/{user_id:path}", response_model=ErasureReceipt, openapi_extra=operation(path=USER_ID))
@@ -106,7 +106,7 @@ def import_memories(upload: Annotated[Upload, Depends(_upload)]) -> Response:
     return answer(report)
 
 
-def _encoded(lines: Iterator[dict[str, Any]]) -> Iterator[bytes]:
+def encoded_lines(lines: Iterator[dict[str, Any]]) -> Iterator[bytes]:
     """Lines as JSON, many in a chunk: each chunk costs a turn in the thread pool."""
     chunk = bytearray()
     for line in lines:

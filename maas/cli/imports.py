@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from maas.client import MaasClient
 
 SOURCES = ("chatgpt", "claude", "jsonl", "markdown", "mem0", "chroma", "zep")
-BATCH = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -79,11 +78,10 @@ def _foreign(
     target: PersonalMemoryBrain | MaasClient, source: str, file: str, user_id: str | None, report: OnProgress
 ) -> dict[str, int]:
     """Batch by batch: what was stored before a fault stays, and is known again by its key the next time."""
-    from maas.imports.sources import read
+    from maas.imports.sources import batches, read
 
     events: Counter[str] = Counter()
-    requests = read(source, Path(file), user_id)
-    while batch := [request for request, _ in zip(requests, range(BATCH), strict=False)]:
+    for batch in batches(read(source, Path(file), user_id)):
         events.update(result.event for result in target.store_batch(batch).results)
         report("memories imported", events.total(), 0)
     return {"imported": events["ADD"], "changed": events["UPDATE"], "already_there": events["NONE"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from maas.errors import InvalidInputError
 from maas.imports import chats, chroma, markdown, records, zep
 from maas.requests import StoreRequest, parse
+
+BATCH = 200
 
 Reader = Callable[[Path], Iterator[dict[str, Any]]]
 
@@ -43,3 +46,9 @@ def read(source: str, path: Path, user_id: str | None) -> Iterator[StoreRequest]
             yield parse(StoreRequest, {**fields, "user_id": owner, "dedupe": "off"})
         except InvalidInputError as error:
             raise InvalidInputError(f"{path}: {fields['key']}: {error.detail}", errors=error.errors) from None
+
+
+def batches(memories: Iterator[StoreRequest], size: int = BATCH) -> Iterator[list[StoreRequest]]:
+    """What is stored at a time. What was stored before a fault stays, and is known again by its key the next time."""
+    while batch := list(itertools.islice(memories, size)):
+        yield batch

@@ -20,9 +20,9 @@ _MARKS = (
     "\u0591-\u05bd\u05bf\u05c1-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e"
     "\u0eb1-\u0ece\u0f71-\u0f84\u102b-\u103e\u17b4-\u17d3"
 )
-_WORD = re.compile(rf"(?:[^\W_]|[{_MARKS}])+(?:['’](?:[^\W_]|[{_MARKS}])+)*|[\u2600-\u27bf\U0001f300-\U0001faff]")
+WORD = re.compile(rf"(?:[^\W_]|[{_MARKS}])+(?:['’](?:[^\W_]|[{_MARKS}])+)*|[\u2600-\u27bf\U0001f300-\U0001faff]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     "\uf900-\ufaff\U00020000-\U0003ffff]+"
 )
@@ -57,11 +57,11 @@ def query_terms(text: str) -> list[str]:
 
 def _words(text: str) -> list[str]:
     if text.isascii():
-        return _WORD.findall(text.lower())
+        return WORD.findall(text.lower())
     folded = unicodedata.normalize("NFKC", text).casefold()
     if not folded.isascii():
         folded = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", folded)))
-    return [word.replace("’", "'") for word in _WORD.findall(folded)]
+    return [word.replace("’", "'") for word in WORD.findall(folded)]
 
 
 def _terms(word: str, *, pairs_only: bool) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _terms(word: str, *, pairs_only: bool) -> Iterator[str]:
         yield from _stems([word])
         return
     end = 0
-    for run in _UNSPACED.finditer(word):
+    for run in UNSPACED.finditer(word):
         if run.start() > end:
             yield from _stems([word[end : run.start()]])
         characters = run.group()

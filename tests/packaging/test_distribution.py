@@ -94,6 +94,12 @@ def test_the_wheel_holds_what_runs_and_nothing_beside(wheel: Path) -> None:
         "maas/migrations/env.py",
         "maas/migrations/script.py.mako",
         *(f"maas/migrations/versions/{name}" for name in versions),
+        *(path.relative_to(ROOT).as_posix() for path in (ROOT / "maas" / "ui").glob("[st]*/*") if path.is_file()),
+        "maas/ui/static/LICENSE-htmx",
+        "maas/ui/static/LICENSE-pico",
+        "maas/ui/templates/search.html",
+        "maas/ui/lam-report/REPORT.md",
+        "maas/ui/lam-report/scaling.png",
     } <= names
     packages = {path.relative_to(ROOT).as_posix() for folder in ("maas", "lam_backend") for path in python_of(folder)}
     assert packages <= names
@@ -112,6 +118,10 @@ def test_it_runs_from_the_wheel_alone(python: Path, tmp_path: Path) -> None:
     migrated = ran(python, "-m", "maas", "migrate", "--data-dir", "data", "--json", cwd=tmp_path)
     assert '"changed": true' in migrated
     assert "nothing to do" in ran(python, "-m", "maas", "migrate", "--data-dir", "data", cwd=tmp_path)
+    program = (
+        "from maas.ui.report import figure, report; print(figure('scaling.png') is not None and 'LAM' in report())"
+    )
+    assert ran(python, "-c", program, cwd=tmp_path) == "True\n"
     program = "from maas.demo.tour import shipped_conversation; print(len(shipped_conversation().questions))"
     assert int(ran(python, "-c", program, cwd=tmp_path)) > 0
 
