@@ -58,6 +58,8 @@ class Caches:
     turns: ByteBoundedCache[TurnTable]
     # Rows of a table that only grows: once committed, a space stays as it is.
     spaces: dict[str, SpaceRow] = field(default_factory=dict)
+    # Users whose indexed words were counted, and are all there.
+    counted: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, limit: int, *, vectors: int | None = None) -> Caches:
@@ -73,6 +75,7 @@ class Caches:
         for cache in (self.vectors, self.narrowings):
             cache.drop(lambda key: isinstance(key, tuple) and key[0] == number)
         self.turns.drop(lambda key: key == number)
+        self.counted.discard(number)
 
     def cached_vectors(self, number: int) -> int:
         """How many vectors of the user lie in memory."""

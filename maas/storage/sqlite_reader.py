@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from maas.embedders.protocol import Vectors
+from maas.errors import StorageError
 from maas.records import Scope
 from maas.storage import statements
-from maas.storage.protocol import Hits, Scores, Seqs, Where
+from maas.storage.protocol import Hits, LexicalHits, Scores, Seqs, Where
 from maas.storage.reader import NOTHING, Reader, numbers
 from maas.storage.statements import owner
 from maas.storage.tables import upkeep
 from maas.storage.vector_index import VectorIndex
 
 WIPE = "wipe"
+# Counted when a process first asks for a user's words; of users with more the doctor tells.
+COUNTED_TERMS = 2_000_000
+LOOKED_UP = 32
 
 
 class SqliteReader(Reader):
@@ -40,6 +44,26 @@ class SqliteReader(Reader):
         if index is None:
             return np.zeros(len(seqs), np.bool_), np.empty((0, 0), np.float32)
         return index.rows(seqs)
+
+    def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
+        self._refuse_lost_words(scope)
+        return super().lexical(scope, terms, k, where)
+
+    def _refuse_lost_words(self, scope: Scope) -> None:
+        """Damage to the index of words can hide words without an error: count them when a user is first asked for."""
+        user, counted = self._user(scope), self._caches.counted
+        if user is None or self._writes or user.number in counted or user.terms > COUNTED_TERMS:
+            return
+        own = statements.WORD_COUNTS.rows(self._driver, first=f"{user.number}_", beyond=f"{user.number}`")
+        there = sum(count for _, count in own)
+        for term, count in own[:: max(1, len(own) // LOOKED_UP)]:
+            there -= count - statements.WORD_COUNT.scalar(self._driver, term=term)
+        if there != user.terms:
+            raise StorageError(
+                f"the index of words is damaged: it holds {there:,} of {user.terms:,} terms of a user's memories;"
+                " `maas doctor --repair` makes it anew"
+            )
+        counted.add(user.number)
 
     def _vector_index(self, scope: Scope, fingerprint: str) -> VectorIndex | None:
         user, space = self._user(scope), self._space(fingerprint)

@@ -243,6 +243,12 @@ POSTINGS = Prepared(
     ).bindparams(bindparam("terms", type_=ListOf(Text))),
 )
 
+# A user's terms are one range: their number, '_' and the term. Read in order, and looked up as a recall does.
+WORD_COUNTS = Prepared(
+    text("SELECT term, count(*) FROM memory_vocabulary WHERE term >= :first AND term < :beyond GROUP BY term")
+)
+WORD_COUNT = Prepared(text("SELECT count(*) FROM memory_vocabulary WHERE term = :term"))
+
 LAST_SEQ = Prepared(text("SELECT seq FROM sqlite_sequence WHERE name = 'memories'"))
 
 ADD_MEMORY = Prepared(insert(memories), postgresql=insert(postgres_memories))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from maas import PersonalMemoryBrain, Settings
+from maas.doctor.examine import examine
 from maas.errors import ConfigError, MaasError, StorageError
 from tests.conftest import FakeClock
 from tests.fakes import FakeEmbedder
@@ -41,6 +42,28 @@ def test_a_damaged_index_of_words_is_an_error_and_not_nothing(settings: Settings
             with pytest.raises(StorageError, match="maas doctor"):
                 brain.recall("boat", user_id="u", mode=mode)
         assert brain.recall(TEXTS[0], user_id="u", mode="dense").results[0].text == TEXTS[0]
+
+
+@pytest.mark.parametrize(
+    "harmed",
+    [
+        "UPDATE memory_terms_data SET block = zeroblob(length(block)) WHERE id > 10",
+        "UPDATE memory_terms_data SET block = substr(block, 1, length(block) / 2) WHERE id > 10",
+        "UPDATE memory_terms_data SET block = zeroblob(3) WHERE id = 10",
+        "DELETE FROM memory_terms WHERE rowid % 3 = 0",
+    ],
+)
+def test_words_that_damage_hides_are_missed(settings: Settings, harmed: str) -> None:
+    """Where the index of words gives no error of its own, it gives too little."""
+    harm(fill(settings), harmed)
+    with PersonalMemoryBrain(settings, embedder=FakeEmbedder()) as brain:
+        for mode in ("lexical", "hybrid", "lexical"):
+            with pytest.raises(StorageError, match="maas doctor"):
+                brain.recall("boat", user_id="u", mode=mode)
+        assert brain.recall(TEXTS[0], user_id="u", mode="dense").results[0].text == TEXTS[0]
+    examine(settings, FakeEmbedder(), lambda: datetime.now(UTC), repair=True)
+    with PersonalMemoryBrain(settings, embedder=FakeEmbedder()) as brain:
+        assert len(brain.recall("boat", user_id="u", mode="lexical", top_k=100).results) == 60
 
 
 @pytest.mark.parametrize("vector", ["zeroblob(length(vector))", "zeroblob(5)", "randomblob(length(vector))"])
