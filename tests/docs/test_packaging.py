@@ -21,7 +21,6 @@ BROUGHT_ALONG = {
     "opentelemetry-api": "opentelemetry-sdk",
     "langgraph": "langgraph-checkpoint",
     "llama-index": "llama-index-core",
-    "typing-extensions": "pydantic",
 }
 
 
