@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     app.command()(migrate)
+    app.command("migrate-store")(migrate_store)
     app.command()(reindex)
     app.command()(export)
     app.command()(erase)
@@ -49,6 +50,35 @@ def migrate(config: ConfigOption = None, data_dir: DataDirOption = None, as_json
         print_line(f"migrated {url} from {before or 'empty'} to {SCHEMA_REVISION}")
     else:
         print_line(f"{url} is at {SCHEMA_REVISION}; nothing to do")
+
+
+def migrate_store(
+    target: Annotated[str, typer.Option("--to", metavar="URL", help="postgresql+psycopg://user@host/name, empty.")],
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="URL", help="sqlite:///path; default: the configured database.")
+    ] = None,
+    final: Annotated[
+        bool, typer.Option("--final", help="Lock the source until nothing is missing; from then on use the target.")
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a SQLite database into PostgreSQL while servers go on; run again to catch up, last with --final."""
+    from maas.storage.opening import copy_to_postgres
+
+    settings = settings_from(config, data_dir)
+    with progress() as report:
+        done = copy_to_postgres(settings, source, target, final=final, report=report)
+    if as_json:
+        print_json(done)
+        return
+    print_line(f"{done.target}: {done.memories:,} memories of {done.users:,} users, equal by count and hash")
+    print_line(f"SHA-256 {done.sha256}")
+    if done.final:
+        note(f"now set storage.url to {done.target} and start the servers")
+    else:
+        note(f"{done.behind:,} users were written to meanwhile; stop the servers, then run this again with --final")
 
 
 def reindex(

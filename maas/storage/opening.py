@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from maas.errors import ConfigError
 from maas.settings import Settings
 from maas.storage.protocol import MemoryStore
+
+if TYPE_CHECKING:
+    from maas.storage.copying import CopyReport, OnProgress
 
 
 def store_url(settings: Settings) -> URL:
@@ -37,13 +42,34 @@ def open_store(settings: Settings) -> MemoryStore:
         UnavailableError: its server cannot be reached.
     """
     if on_postgres(settings):
-        try:
-            import psycopg  # noqa: F401
-        except ImportError as error:
-            raise ConfigError(f"PostgreSQL's driver cannot be loaded ({error}): pip install 'maas[postgres]'") from None
+        _need_driver()
         from maas.storage.postgres_store import PostgresStore
 
         return PostgresStore(settings)
     from maas.storage.sqlite_store import SqliteStore
 
     return SqliteStore(settings)
+
+
+def with_url(settings: Settings, url: str | None) -> Settings:
+    """The same settings with another database; None leaves it."""
+    if url is None:
+        return settings
+    return settings.model_copy(update={"storage": settings.storage.model_copy(update={"url": url})})
+
+
+def copy_to_postgres(
+    settings: Settings, source: str | None, target: str, *, final: bool, report: OnProgress
+) -> CopyReport:
+    """Copy the memories of ``source``, unset the configured database, to ``target``; see maas/storage/copying.py."""
+    _need_driver()
+    from maas.storage.copying import copy_store
+
+    return copy_store(with_url(settings, source), with_url(settings, target), final=final, report=report)
+
+
+def _need_driver() -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"PostgreSQL's driver cannot be loaded ({error}): pip install 'maas[postgres]'") from None

@@ -59,7 +59,7 @@ def make_postgres_engine(settings: Settings) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         connect_args={name: value for name, value in _CONNECT_ARGS.items() if name not in url.query},
         isolation_level="AUTOCOMMIT",  # transaction() says BEGIN itself
-        pool_size=settings.storage.connections,
+        pool_size=max(2, settings.storage.connections),  # a copy holds a lock on one of its own
         max_overflow=0,
         pool_timeout=patience / 1000,
         pool_reset_on_return=None,  # transaction() has rolled back
