@@ -100,6 +100,7 @@ class Importer:
         idempotency_key: str | None = None,
     ) -> ImportReport:
         """Raises InvalidInputError, which names the line; nothing was written."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # on PostgreSQL nobody else has made it
         with ExitStack() as stack:
             documents, memories = (
                 _Spool(stack.enter_context(tempfile.TemporaryFile(dir=self._folder))) for _ in range(2)

@@ -53,7 +53,9 @@ class Server:
         return made.render_as_string(hide_password=False)
 
     def settings(self, database: str, **storage: Any) -> Settings:
-        return Settings(storage={"url": self.url(database), "connections": 4, **storage})  # type: ignore[arg-type]
+        return Settings(
+            data_dir=self.folder.parent / "files", storage={"url": self.url(database), "connections": 4, **storage}
+        )  # type: ignore[arg-type]
 
     def empty(self) -> str:
         """The name of a new database without anything in it."""
@@ -68,6 +70,10 @@ class Server:
 
     def stop(self, mode: str = "fast") -> None:
         self._pg_ctl("-w", "-m", mode, "stop")
+
+    def promote(self) -> None:
+        """From a replica to a primary."""
+        self._pg_ctl("-w", "promote")
 
     def restart(self) -> None:
         self.stop("fast")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Text, TypeDecorator, bindparam, cast, func, select
@@ -28,7 +29,7 @@ class ByDialect(ColumnElement[Any]):
         self.postgresql = postgresql
         self.type = sqlite.type if type_ is None else type_
 
-    @property
+    @cached_property
     def _from_objects(self) -> list[Any]:
         return self.sqlite._from_objects  # noqa: SLF001 - as SQLAlchemy's own elements do
 

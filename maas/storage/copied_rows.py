@@ -68,7 +68,7 @@ def rows(connection: Connection, of: Table, where: Where | None = None) -> Itera
 
 def values(of: Table, row: Row[Any]) -> dict[str, Any]:
     """What PostgreSQL is to insert for a row read from SQLite."""
-    found = dict(zip(of.columns.keys(), row, strict=False))
+    found: dict[str, Any] = dict(zip(of.columns.keys(), row, strict=False))
     if of is tables.memories:
         listed = [word.split("_", 1) for word in (row[-1] or "").split()]
         found["words"] = (int(listed[0][0]) if listed else 0, [term for _, term in listed])
@@ -102,7 +102,7 @@ def together(found: Mapping[str, Mapping[tuple[str, str], Digest]]) -> str:
 
 def high_marks(connection: Connection) -> dict[str, int]:
     """By table of SQLite, the highest row number it ever gave."""
-    found = select(column("name", Text), column("seq")).select_from(table("sqlite_sequence"))
+    found: Any = select(column("name", Text), column("seq")).select_from(table("sqlite_sequence"))
     return {name: int(seq) for name, seq in connection.execute(found)}
 
 
@@ -115,5 +115,5 @@ def revisions(connection: Connection) -> dict[tuple[str, str], tuple[int, int, i
 
 def _counted(terms: str) -> str:
     """As the target shows a tsvector: "12_fish:2 12_sea:1"."""
-    found = Counter(terms.split())
+    found: Counter[str] = Counter(terms.split())
     return " ".join(f"{word}:{min(found[word], tables.MAX_POSITIONS)}" for word in sorted(found))

@@ -39,10 +39,10 @@ class _LexemesDumper(Dumper):
         return bytes(obj)
 
 
-Begin = Literal["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"]
+Begin = Literal["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN ISOLATION LEVEL READ COMMITTED"]
 READ: Begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Every statement sees what was committed before it began: that is what a writer's locks are waited for.
-WRITE: Begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+WRITE: Begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 def make_postgres_engine(settings: Settings) -> Engine:

@@ -23,6 +23,7 @@ from maas.storage.tables import SCHEMA_REVISION
 MINIMUM_SERVER = 15
 # The first whose index scans go on until enough rows pass the filter.
 MINIMUM_PGVECTOR = (0, 8)
+_EXTENSION = "vector"
 _MIGRATING = 6_173_001  # the advisory lock of whoever migrates
 
 
@@ -122,7 +123,7 @@ def _refuse_old_pgvector(connection: Connection) -> None:
 
 def _add_pgvector(connection: Connection) -> None:
     try:
-        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+        connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {_EXTENSION}"))
     except DBAPIError as error:
         reason = error.orig
         if isinstance(reason, psycopg.errors.InsufficientPrivilege):

@@ -94,7 +94,7 @@ class PostgresWriter(Writer, PostgresReader):
         self._held: set[int | str] = set()
 
     def hold(self, scopes: Collection[Scope]) -> None:
-        slots = {_number(scope.tenant, scope.user_id) % _SLOTS for scope in scopes} - self._held
+        slots = {number_of(scope.tenant, scope.user_id) % _SLOTS for scope in scopes} - self._held
         if slots:
             # In one order for everybody, or two could wait for each other.
             _HOLD_SLOTS.run(self._driver, kind=_USERS, slots=sorted(slots))
@@ -102,7 +102,7 @@ class PostgresWriter(Writer, PostgresReader):
 
     def _hold_topic(self, *topic: str) -> None:
         if "\0".join(topic) not in self._held:
-            _HOLD.run(self._driver, topic=_number(*topic))
+            _HOLD.run(self._driver, topic=number_of(*topic))
             self._held.add("\0".join(topic))
 
     def remembered(self, tenant: str, key: str, since: datetime) -> Remembered | None:
@@ -166,7 +166,7 @@ for _name in _scoped_methods():
     setattr(PostgresWriter, _name, _held_first(getattr(PostgresWriter, _name)))
 
 
-def _number(*topic: str) -> int:
+def number_of(*topic: str) -> int:
     """64 bits, signed, as advisory locks go by."""
     digest = hashlib.blake2b("\0".join(topic).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -60,13 +60,13 @@ class PlainJson(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
-class HalfVec(UserDefinedType[Any]):
-    """pgvector's type of two bytes a number."""
+class FullVector(UserDefinedType[Any]):
+    """pgvector's type of four bytes a number: what those of two are computed with."""
 
     cache_ok = True
 
     def get_col_spec(self, **_: Any) -> str:
-        return "halfvec"
+        return "vector"
 
 
 class PackedVector(TypeDecorator[bytes]):

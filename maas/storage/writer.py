@@ -96,7 +96,8 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         return [seq for seq, _ in numbered]
 
     def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None:
-        user = self._touch_user(scope)
+        # A new text takes the row's vectors out of every other space, and may get none there again.
+        user = self._touch_user(scope, reset=row.vector is not None)
         mine = and_(owned(scope), memories.c.id == row.memory.id)
         seq, counted = self._connection.execute(select(memories.c.seq, memories.c.term_count).where(mine)).one()
         values = {**memory_values(row.memory), "text_hash": row.text_hash, "revision": user.revision}
