@@ -18,7 +18,7 @@ from maas import Settings
 from maas.storage.postgres_store import PostgresStore
 
 # What the tests lose when the machine loses its power is not worth waiting for.
-_FAST = ("fsync = off", "full_page_writes = off", "synchronous_commit = off", "autovacuum_naptime = 600")
+_FAST = ("fsync = off", "full_page_writes = off", "autovacuum_naptime = 600")
 _ROOM = 4_000_000_000
 _TEMPLATE = "maas_template"
 
