@@ -83,7 +83,7 @@ def test_a_hash_that_holds_is_not_all(brain: PersonalMemoryBrain, settings: Sett
     filled(brain)
     with brain._store.write() as transaction:
         transaction._driver.execute("DELETE FROM memory_terms")  # type: ignore[attr-defined]
-    with pytest.raises(StorageError, match="not by words"):
+    with pytest.raises(StorageError, match="the index of words is damaged"):
         back_up(settings, tmp_path / "b.db")
     assert [file.name for file in tmp_path.iterdir()] == ["data"]
 
