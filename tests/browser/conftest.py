@@ -16,8 +16,9 @@ from tests.live import Live, serving
 PATIENCE_MS = 30_000  # of a machine that has other work
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of one module: while Playwright is on, its event loop runs in this thread, and no other test could start one."""
     if executable() is None:
         missing = "no Chromium here; install it: apt-get install chromium"
         if os.environ.get("BROWSER_TESTS") == "required":

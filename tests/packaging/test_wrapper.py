@@ -54,14 +54,16 @@ def test_similarity_is_cosine(encoder: Any) -> None:
     assert encoder.similarity(vectors[0], vectors).shape == (1, 3)
 
 
-def test_tokens_are_counted_as_they_are_read(encoder: Any, model: DeltaNet6Layer) -> None:
+def test_tokens_are_counted_as_they_are_read(
+    encoder: Any, model: DeltaNet6Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = ["the cat", "", "a dog on the mat " * 200]
     read = [int(encoder.tokenize([text])["attention_mask"].sum()) for text in texts]
     assert read[1] == 2
     assert encoder.count_tokens(texts) == model.count_tokens(texts) == sum(read)
     embedder = LamFamilyEmbedder(encoder)
     assert count_tokens(BatchingEmbedder(embedder), texts) == count_tokens(embedder, texts) == sum(read)
-    encoder.max_seq_length = 16
+    monkeypatch.setattr(encoder, "max_seq_length", 16)
     assert encoder.count_tokens(texts) == read[0] + read[1] + 16
 
 

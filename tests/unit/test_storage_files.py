@@ -154,6 +154,6 @@ def test_a_locked_database_is_worth_a_retry(settings: Settings) -> None:
 
 
 def test_other_databases_are_refused() -> None:
-    for url in ("postgresql://localhost/x", "sqlite:///:memory:", "sqlite://"):
+    for url in ("mysql://localhost/x", "sqlite:///:memory:", "sqlite://"):
         with pytest.raises(ConfigError, match="storage.url"):
             open_brain(Settings(storage={"url": url}))
