@@ -31,6 +31,8 @@ RIVALS = {
     "torch": f"{MINILM}, sentence-transformers",
 }
 TURN_TOKENS = 35
+SETTLE_SECONDS = 0.3
+"""Before each run: an OpenMP's threads spin for so long after their work, and would take a core from whoever is next."""
 PEER_TOKENS = 512
 """MiniLM has positions for so many; it is published with 256, and longer texts are cut into chunks for it."""
 
@@ -146,6 +148,7 @@ def interleaved(runs: Sequence[Run], rounds: int) -> np.ndarray[tuple[int, int],
     seconds = np.zeros((rounds, len(runs)))
     for row in range(rounds):
         for column, run in enumerate(runs):
+            time.sleep(SETTLE_SECONDS)
             start = time.perf_counter()
             run()
             seconds[row, column] = time.perf_counter() - start
