@@ -32,7 +32,7 @@ RIVALS = {
 }
 TURN_TOKENS = 35
 SETTLE_SECONDS = 0.3
-"""Before each run: an OpenMP's threads spin for so long after their work, and would take a core from whoever is next."""
+"""Before each run: OpenMP's threads spin for so long after their work, and would take a core from the next."""
 PEER_TOKENS = 512
 """MiniLM has positions for so many; it is published with 256, and longer texts are cut into chunks for it."""
 
