@@ -14,10 +14,19 @@ from lam_backend.model import DeltaNet6Layer
 from lam_backend.training.blocklist import Blocklist
 from lam_backend.training.loop import Loss, Pace, Schedule, fit
 from lam_backend.training.pairs import load_pairs
+from lam_backend.training.passages import load_documents
 from lam_backend.training.questions import load_synonyms, load_windows
 from lam_backend.training.relations import load_relations
 from lam_backend.training.run import Run
-from lam_backend.training.tasks import GradedPairs, QuestionsToTurns, Rows, SimilarityOf, Task, TwoSides
+from lam_backend.training.tasks import (
+    GradedPairs,
+    QueriesToPassages,
+    QuestionsToTurns,
+    Rows,
+    SimilarityOf,
+    Task,
+    TwoSides,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +37,24 @@ class FinetunePlan:
     batch_pairs: int = 32
     batch_texts: int = 64
     batch_windows: int = 6
+    batch_documents: int = 8
     sts_share: float = 0.4
     relation_share: float = 0.25
     pair_share: float = 0.1
     question_share: float = 0.25
+    passage_share: float = 0.15
     anchor_weight: float = 1.0
     square_weight: float = 4.0
     relation_weight: float = 20.0
     pair_weight: float = 0.2
     question_weight: float = 0.3
+    passage_weight: float = 0.3
     pair_count: int = 60_000
     relation_texts: int = 30_000
     window_count: int = 12_000
     window_characters: int = 900
+    document_count: int = 12_000
+    passage_characters: int = 1_800
     peak_lr: float = 5e-5
     final_lr: float = 1e-6
     warmup: float = 0.05
@@ -139,6 +153,10 @@ def load_lessons(data: Path, cache: Path, plan: FinetunePlan, stronger: Path | N
         windows = load_windows(data, count=plan.window_count, characters=plan.window_characters, seed=plan.seed)
         asking = QuestionsToTurns(windows, load_synonyms(data), plan.batch_windows)
         lessons["question"] = Lesson(asking, plan.question_share, plan.question_weight)
+    if plan.passage_share:
+        documents = load_documents(data, count=plan.document_count, characters=plan.passage_characters, seed=plan.seed)
+        reading = QueriesToPassages(documents, load_synonyms(data), plan.batch_documents)
+        lessons["passage"] = Lesson(reading, plan.passage_share, plan.passage_weight)
     return lessons
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,17 @@ SHARES: Mapping[str, float] = {
     "wikisplit_ppdb": 0.02,
 }
 """Share of each source in the pool's tokens."""
-_FORMAT = 1
+CONSECUTIVE = frozenset(
+    {"wikipedia_en_sample", "wikinews_en", "books_sample", "sgd_dialogues", "topical_chat", "medquad", "foldoc_jargon"}
+)
+"""Sources whose texts follow each other as somebody wrote or said them."""
+RUN_SHARE = 0.09
+"""How often a text of theirs is continued by those after it: about four tenths of these sources' tokens.
+
+Without, nine tokens of ten stood in texts of at most 128, and documents were read worse than the teacher reads them.
+"""
+RUN_CHARACTERS = (500, 2400)
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,12 @@ def _sample(data: Path, tokenizer: Tokenizer, tokens: int, longest: int, seed: i
         texts = list(sources.read(data, name))
         budget = int(tokens * share)
         for start in range(0, len(order := rng.permutation(len(texts))), 2048):
-            spans = [_span(texts[i], rng) for i in order[start : start + 2048]]
+            spans: list[str] = []
+            for i in order[start : start + 2048]:
+                if name in CONSECUTIVE and rng.random() < RUN_SHARE:
+                    spans.append(_continued(texts, int(i), blocklist, rng))
+                else:
+                    spans.append(_span(texts[i], rng))
             for ids in tokenizer.ids(list(blocklist.allowed(spans))):
                 if len(ids) >= 3:
                     chosen.append(np.array(tokenizer.wrapped(ids[: longest - 2]), dtype=np.uint16))
@@ -106,6 +121,19 @@ def _span(text: str, rng: np.random.Generator) -> str:
     count = 1 if roll < 0.6 else int(rng.integers(2, 6))
     first = int(rng.integers(0, max(1, len(pieces) - count + 1)))
     return " ".join(pieces[first : first + count])
+
+
+def _continued(texts: Sequence[str], first: int, blocklist: Blocklist, rng: np.random.Generator) -> str:
+    """The text and those after it up to a drawn length, 100 tokens to a segment; blocked ones left out."""
+    wanted = int(rng.integers(*RUN_CHARACTERS))
+    found: list[str] = []
+    length = 0
+    for text in blocklist.allowed(texts[first : first + 64]):
+        found.append(text)
+        length += len(text) + 1
+        if length >= wanted:
+            break
+    return " ".join(found)[:wanted]
 
 
 def batches(pool: Pool, *, batch_tokens: int, seed: int, first: int = 0) -> Iterator[list[int]]:

@@ -28,16 +28,26 @@ def _paragraphs(text: str) -> Iterator[str]:
     return (line.strip() for line in text.split("\n") if len(line) > 40)
 
 
-def _wikipedia(folder: Path) -> Iterator[str]:
+def articles(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Title and paragraphs of each encyclopaedia article."""
+    return ((article["title"], list(_paragraphs(article["text"]))) for article in _json(folder / "articles.jsonl.gz"))
+
+
+def news(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Headline and paragraphs of each story that has lost no words."""
     for article in _json(folder / "articles.jsonl.gz"):
-        yield from _paragraphs(article["text"])
+        if article.get("gap_ratio", 1.0) <= MAX_GAP_RATIO:
+            yield article["title"], list(_paragraphs(article["text"]))
+
+
+def _wikipedia(folder: Path) -> Iterator[str]:
+    return (paragraph for _, paragraphs in articles(folder) for paragraph in paragraphs)
 
 
 def _wikinews(folder: Path) -> Iterator[str]:
-    for article in _json(folder / "articles.jsonl.gz"):
-        if article.get("gap_ratio", 1.0) <= MAX_GAP_RATIO:
-            yield article["title"]
-            yield from _paragraphs(article["text"])
+    for title, paragraphs in news(folder):
+        yield title
+        yield from paragraphs
 
 
 def _books(folder: Path) -> Iterator[str]:

@@ -16,6 +16,7 @@ from lam_backend.evaluation.sts import Pairs
 from lam_backend.model import DeltaNet6Layer
 from lam_backend.training.losses import cosent, cosine_distance, info_nce, similarity_mse
 from lam_backend.training.pairs import Pair
+from lam_backend.training.passages import Document, asked
 from lam_backend.training.questions import Window, question
 from lam_backend.training.relations import Relations
 
@@ -110,6 +111,32 @@ class TwoSides:
         vectors, anchor, tokens = embedded(model, start, texts)
         left, right = vectors.chunk(2)
         return Outcome(info_nce(left, right, TEMPERATURE), anchor, tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class QueriesToPassages:
+    """The passage that a headline, a question or one of its own sentences asks for, told apart from the batch's."""
+
+    documents: Sequence[Document]
+    synonyms: Mapping[str, Sequence[str]]
+    batch: int
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator) -> Outcome:
+        queries: list[str] = []
+        answers: list[int] = []
+        passages: list[str] = []
+        for row in rows:
+            query, place, read = asked(self.documents[row], self.synonyms, rng)
+            queries.append(query)
+            answers.append(len(passages) + place)
+            passages += read
+        left, anchor, tokens = embedded(model, start, queries)
+        right, drift, more = embedded(model, start, passages)
+        loss = F.cross_entropy(left @ right.T / TEMPERATURE, torch.tensor(answers))
+        return Outcome(loss, (anchor + drift) / 2, tokens + more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from lam_backend.training.finetune import FinetunePlan, finetune
 from lam_backend.training.long import LongPlan, train_long
 from lam_backend.training.loop import Pace
 from lam_backend.training.losses import cosent
+from lam_backend.training.passages import Document, asked, load_documents
 from lam_backend.training.pool import batches, load_pool
 from lam_backend.training.questions import content_words, load_windows, question
 from tests.lam.conftest import TINY, WORDS, write_base
@@ -67,6 +68,9 @@ def write_data(root: Path) -> Path:
         return [heading, *("\t".join(row) for row in zip(*columns, strict=True))]
 
     articles = [json.dumps({"title": "T", "text": paragraph(), "gap_ratio": 0.0}) for _ in range(20)]
+    for _ in range(20):
+        clean = "\n".join(" ".join(sentence(rng) for _ in range(8)) for _ in range(3))
+        articles.append(json.dumps({"title": sentence(rng), "text": f"{BLOCKED}\n{clean}", "gap_ratio": 0.0}))
     write_lines(train / "wikipedia_en_sample" / "articles.jsonl.gz", articles)
     write_lines(train / "wikinews_en" / "articles.jsonl.gz", articles)
     write_lines(train / "books_sample" / "paragraphs.jsonl.gz", [json.dumps({"text": t}) for t in some(60)])
@@ -113,6 +117,13 @@ def test_nothing_blocked_is_trained_on(data: Path, base: Path, tmp_path: Path) -
     assert not any(blocked in str(pool[index].tolist()) for index in range(len(pool)))
     again = load_pool(data, tmp_path / "elsewhere", tokenizer, tokens=8_000, longest=32, seed=0)
     np.testing.assert_array_equal(pool.ids, again.ids)
+
+
+def test_texts_that_follow_each_other_are_read_as_one(data: Path, base: Path, tmp_path: Path) -> None:
+    pool = load_pool(data, tmp_path, Tokenizer(base), tokens=30_000, longest=512, seed=0)
+    one_text = max(len(ids) for ids in Tokenizer(base).ids(list(sources.read(data, "topical_chat"))))
+    assert max(pool.lengths) > 4 * one_text
+    assert pool.lengths[pool.lengths > 100].sum() > 0.1 * pool.lengths.sum()
 
 
 def test_a_blocked_sentence_is_found_inside_a_paragraph_and_in_another_spelling() -> None:
@@ -209,8 +220,9 @@ def test_the_long_stage_reads_several_segments(data: Path, base: Path, start: Pa
 
 def test_fine_tuning_learns_the_order_of_sts(data: Path, base: Path, start: Path, tmp_path: Path) -> None:
     plan = FinetunePlan(
-        tokens=12_000, sts_share=0.8, peak_lr=1e-3, anchor_weight=0.1, pair_count=200, question_share=0.0
-    )
+        tokens=12_000, sts_share=0.8, peak_lr=1e-3, anchor_weight=0.1, pair_count=200, question_share=0.0,
+        passage_share=0.0,
+    )  # fmt: skip
     finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=10))
     records = [json.loads(line) for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
     sts = [record["sts"] for record in records if "sts" in record]
@@ -223,11 +235,39 @@ def test_fine_tuning_learns_to_find_the_turn_a_question_was_made_from(
 ) -> None:
     plan = FinetunePlan(
         tokens=20_000, sts_share=0.0, pair_share=0.0, question_share=1.0, question_weight=1.0, peak_lr=1e-3,
-        anchor_weight=0.0, window_count=20, window_characters=200,
+        anchor_weight=0.0, window_count=20, window_characters=200, passage_share=0.0,
     )  # fmt: skip
     finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=1000))
     losses = [json.loads(line)["question"] for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_fine_tuning_learns_to_find_the_passage_that_is_asked_for(
+    data: Path, base: Path, start: Path, tmp_path: Path
+) -> None:
+    plan = FinetunePlan(
+        tokens=20_000, sts_share=0.0, pair_share=0.0, question_share=0.0, passage_share=1.0, passage_weight=1.0,
+        peak_lr=1e-3, anchor_weight=0.0, document_count=40, passage_characters=700, batch_documents=4,
+    )  # fmt: skip
+    finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=1000))
+    losses = [json.loads(line)["passage"] for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
+    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
+
+
+def test_a_passage_is_asked_for_by_its_title_or_a_sentence_of_its_own(data: Path) -> None:
+    documents = load_documents(data, count=40, characters=900, seed=0)
+    assert len(documents) > 10
+    assert not any(BLOCKED in passage for document in documents for passage in document.passages)
+    assert all(300 <= len(passage) <= 900 for document in documents for passage in document.passages)
+    told = "A tall ship lies at anchor here. It came from Genoa in May."
+    titled = Document("Which ships lie in the harbour?", (told,))
+    seen = [asked(titled, {}, np.random.default_rng(seed)) for seed in range(60)]
+    assert {query for query, _, _ in seen} > {titled.title, "A tall ship lies at anchor here."}
+    gone = [passages[0] for query, _, passages in seen if query == "A tall ship lies at anchor here."]
+    assert "It came from Genoa in May." in gone
+    second = Document("", ("One word.", "Anchors were weighed before the morning came. Then we sailed off at once."))
+    places = {place for _, place, _ in (asked(second, {}, np.random.default_rng(seed)) for seed in range(30))}
+    assert places == {0, 1}
 
 
 def test_windows_hold_no_blocked_turn_and_questions_ask_for_what_was_said(data: Path) -> None:
@@ -236,9 +276,9 @@ def test_windows_hold_no_blocked_turn_and_questions_ask_for_what_was_said(data: 
     assert not any(BLOCKED in turn for window in windows for turn in window.turns)
     assert all(sum(map(len, window.turns[:-1])) <= 300 for window in windows)
     said = "Nora: We visited the railway museum with grandfather yesterday!"
-    asked = {question(said, "Nora", {}, np.random.default_rng(seed)) for seed in range(30)}
-    assert len(asked) > 10
-    for text in asked:
+    questions = {question(said, "Nora", {}, np.random.default_rng(seed)) for seed in range(30)}
+    assert len(questions) > 10
+    for text in questions:
         assert text is not None
         assert set(content_words(text)) & {"visited", "railway", "museum", "grandfather", "yesterday"}
     assert question("Ben: Oh, I see!", "Ben", {}, np.random.default_rng(0)) is None
