@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor, nn
 
@@ -16,8 +18,6 @@ from lam_backend.model import DeltaNet6Layer
 from lam_backend.packaging.graph import CONTRIB, GraphBuilder
 from lam_backend.packaging.linear import Array, Linear
 
-NEVER = -1e4
-"""Added to a padding token's decay and strength before softplus and sigmoid, which turn it to exactly 0."""
 READ_EPS = 1e-6
 
 
@@ -25,9 +25,10 @@ def export(model: DeltaNet6Layer, linear: Callable[[GraphBuilder], Linear]) -> o
     """The graph of ``model``.
 
     Inputs: ``ids`` (B, T) int64 with T ≤ segment_length; ``mask`` (B, T) float32, 1 at real tokens, padding on the
-    right; ``s0`` … ``s{L-1}`` (B, H, K, V) float32, each layer's forward memory.
+    right; ``s0`` … ``s{L-1}`` (B · R, H, K, V) float32, each layer's forward memory of a text and, where the form reads
+    backward too (R = 2), the empty memory that direction starts from.
     Outputs: ``sum`` (B, D), the sum of real tokens' vectors; ``tokens`` (B, T, D); ``r0`` … ``r{L-1}``, the memories
-    after the segment.
+    after the segment; only the forward ones may be carried on.
 
     Args:
         model: a ladder without convolution.
@@ -50,12 +51,13 @@ class _Exporter:
     def __init__(self, model: DeltaNet6Layer, graph: GraphBuilder, linear: Linear) -> None:
         self.source, self.config, self.graph, self.linear = model, model.config, graph, linear
         self.width = model.config.d_model
+        self.directions = 2 if model.config.backward else 1
 
     def model(self) -> onnx.ModelProto:
         graph, config = self.graph, self.config
         ids = graph.input("ids", TensorProto.INT64, ["b", "t"])
         mask = graph.input("mask", TensorProto.FLOAT, ["b", "t"])
-        shape: list[int | str] = ["b", config.num_heads, config.head_dim, config.head_dim]
+        shape: list[int | str] = ["r", config.num_heads, config.head_dim, config.head_dim]
         self._time(ids, mask)
         x = self._embedded(ids)
         after = []
@@ -79,38 +81,65 @@ class _Exporter:
         return graph.model()
 
     def _time(self, ids: str, mask: str) -> None:
-        """Indices along time, and what silences padding: once for all layers."""
-        graph = self.graph
-        length = graph.node("Squeeze", graph.node("Shape", ids, start=1, end=2), graph.integers(0))
-        one, minus = (graph.constant(np.array(value, dtype=np.int64)) for value in (1, -1))
-        last = graph.node("Sub", length, one)
-        self.length = length
-        self.reversed = graph.node("Range", last, minus, minus)  # T−1 … 0
-        # The delay: T−1, T−1, T−2 … 1; its first place is silenced below.
-        self.delayed = graph.node("Min", graph.node("Add", self.reversed, one), last)
-        if self.config.backward:  # forward, padding comes last: it could only reach the memory of a text that has ended
-            never = graph.constant(np.array(NEVER, dtype=np.float32))
-            padding = graph.node("Sub", graph.constant(np.array(1, dtype=np.float32)), mask)
-            silence = graph.node("Unsqueeze", graph.node("Mul", padding, never), graph.integers(2))
-            first = np.zeros((1, self.config.segment_length, 1), dtype=np.float32)
-            first[0, 0] = NEVER
-            start = graph.node(
-                "Slice", graph.constant(first), graph.integers(0), self._vector(length), graph.integers(1)
-            )
-            self.silence_later = graph.node("Add", self._gathered(silence, self.delayed), start)
+        """Where each direction finds what it reads, and what silences padding: once for all layers.
 
-    def _vector(self, scalar: str) -> str:
-        return self.graph.node("Unsqueeze", scalar, self.graph.integers(0))
+        The directions are rows of one scan, since onnxruntime gives the rows of a short text to several threads and
+        never one row to two. Backward, a token's own trace is left out: it belongs to the forward direction. So what is
+        written comes a step later than what reads it, and the first of it is silenced.
+        """
+        graph, r = self.graph, self.directions
+        self.length = graph.node("Shape", ids, start=1, end=2)
+        onward = _Place(np.arange(self.config.segment_length), 0)
+        asks, writes, reads = [onward], [onward], [onward]
+        heard = np.ones((1, r, self.config.segment_length, 1), dtype=np.float32)
+        if self.config.backward:
+            asks.append(_Place(-1 - onward.start, 1))  # T−1 … 0
+            writes.append(_Place(-onward.start, onward.start > 0))  # 0, silenced; T−1 … 1
+            reads.append(_Place(-1 - onward.start, 2))  # 2T−1 … T: behind the forward reads
+            heard[0, 1, 0] = 0
+        gates = 2 * r + self.config.flux
+        orders = [
+            [place.part(2, 0) for place in asks],
+            [place.part(2, 1) for place in writes],
+            writes,
+            [place.part(gates, 2 * direction) for direction, place in enumerate(writes)],
+            [place.part(gates, 2 * direction + 1) for direction, place in enumerate(writes)],
+            [onward.part(gates, gates - 1)],
+            *([place] for place in reads),
+        ]
+        places = [place for order in orders for place in order]
+        start, lengths = (
+            self._begun(np.stack([np.broadcast_to(x, onward.start.shape) for x in column]).astype(np.int64), 1)
+            for column in ([place.start for place in places], [place.lengths for place in places])
+        )
+        found = graph.node("Add", start, graph.node("Mul", lengths, self.length))
+        sizes = [len(order) for order in orders]
+        self.queries, self.keys, self.values, self.decays, self.strengths, self.flux, *self.reads = graph.nodes(
+            "Split", len(sizes), found, graph.integers(*sizes), axis=0
+        )
+        real = graph.node("Unsqueeze", self._gathered(mask, self.values), graph.integers(3))
+        self.awake = graph.node("Mul", real, self._begun(heard, 2))  # (B, R, T, 1)
+        self.wide, self.narrow, self.side_by_side = (
+            graph.node("Concat", graph.integers(-1), rows, graph.integers(width), axis=0)
+            for rows, width in (
+                (self.length, self.width),
+                (self.length, self.config.num_heads),
+                (graph.node("Mul", self.length, graph.integers(r)), self.width),
+            )
+        )
+
+    def _begun(self, table: NDArray[Any], axis: int) -> str:
+        """The first T entries of a constant along ``axis``."""
+        graph = self.graph
+        return graph.node("Slice", graph.constant(table), graph.integers(0), self.length, graph.integers(axis))
 
     def _gathered(self, x: str, index: str) -> str:
         return self.graph.node("Gather", x, index, axis=1)
 
     def _embedded(self, ids: str) -> str:
-        graph, embeddings = self.graph, self.source.embeddings
+        embeddings = self.source.embeddings
         words = self.linear.words(_array(embeddings.words.weight), ids)
-        table = graph.constant(-_array(embeddings.positions)[None, : self.config.segment_length])
-        places = graph.node("Slice", table, graph.integers(0), self._vector(self.length), graph.integers(1))
-        return self._normed(words, places, embeddings.norm)
+        return self._normed(words, self._begun(-_array(embeddings.positions)[None], 1), embeddings.norm)
 
     def _normed(self, x: str, negative: str, norm: nn.LayerNorm) -> str:
         """LN(x − negative).
@@ -123,22 +152,21 @@ class _Exporter:
         return graph.node("LayerNormalization", graph.node("Sub", x, negative), *weights, epsilon=LAYER_NORM_EPS)
 
     def _attention(self, layer: LAMAttention, x: str, state: str, site: str) -> tuple[str, str]:
-        """The layer's output, negated, and its memory after the segment."""
+        """The layer's output, negated, and its memories after the segment."""
         graph, h = self.graph, self.config.num_heads
         prepared = self.linear.prepare(x, f"{site}.in")
-        q, k = self._units(layer, prepared)
-        v = self.linear.product(prepared, _matrix(layer.value), _array(layer.value.bias))
-        gates = self._gates(layer, x)
-        forward, carried = self._scan((q, k, v), gates[:2], state, layer, 0)
-        reads = [forward]
-        if self.config.backward:
-            later = [self._gathered(q, self.reversed), *(self._gathered(part, self.delayed) for part in (k, v))]
-            silenced = graph.node("Add", self._gathered(gates[2], self.delayed), self.silence_later)
-            halves = graph.nodes("Split", 2, silenced, graph.integers(h, h), axis=-1)
-            backward, _ = self._scan(later, halves, None, layer, 1)
-            reads.append(self._gathered(backward, self.reversed))
-        rows = [graph.reshape(read, 0, -1, self.config.head_dim) for read in reads]
+        both, value, opening, gates = self._read(layer, prepared)
+        units = self._units(both)
+        orders = ((units, self.queries), (units, self.keys), (value, self.values))
+        parts = [graph.node("Reshape", self._gathered(rows, order), self.wide) for rows, order in orders]
+        out, carried = graph.nodes(
+            "LinearAttention", 2, *parts, state, *self._written(layer, gates),
+            domain=CONTRIB, q_num_heads=h, kv_num_heads=h, scale=1.0,
+        )  # fmt: skip
         ones = graph.constant(np.ones(self.config.head_dim, dtype=np.float32))
+        out = graph.node("Reshape", out, self.side_by_side)
+        reads = [self._gathered(out, order) for order in self.reads]
+        rows = [graph.reshape(read, 0, -1, self.config.head_dim) for read in reads]
         if self.config.backward:
             normed = graph.node("SkipSimplifiedLayerNormalization", *rows, ones, domain=CONTRIB, epsilon=READ_EPS)
         else:
@@ -150,78 +178,89 @@ class _Exporter:
             agreement = np.zeros((self.width, h), dtype=np.float32)
             for head, column in enumerate(_array(layer.agreement)):
                 agreement[head * len(column) : (head + 1) * len(column), head] = column
-            opened = graph.node("Add", graph.node("MatMul", product, graph.constant(agreement)), gates[-1])
+            agreed = graph.node("MatMul", product, graph.constant(agreement))
+            opened = graph.node("Add", agreed, self._gathered(gates, self.flux))
             normed = graph.node("Mul", normed, graph.reshape(graph.node("Sigmoid", opened), 0, -1, 1))
-        gate = graph.node("Sigmoid", self._gate(layer, prepared, site))
+        gate = graph.node("Sigmoid", self._gate(layer, opening, site))
         merged = graph.node("Mul", graph.reshape(normed, 0, -1, self.width), gate)
         folded = _matrix(layer.output) * (_array(layer.read_norm).reshape(-1, 1) * np.float32(scale))
         return self.linear.product(
             self.linear.prepare(merged, f"{site}.out"), -folded, -_array(layer.output.bias)
         ), carried
 
-    def _gate(self, layer: LAMAttention, prepared: object, site: str) -> str:
-        if isinstance(layer.gate, nn.Linear):
-            return self.linear.product(prepared, _matrix(layer.gate), _array(layer.gate.bias))
-        down, up = (cast("nn.Linear", part) for part in cast("nn.Sequential", layer.gate))
-        inner = self.linear.product(prepared, _matrix(down))
-        return self.linear.product(self.linear.prepare(inner, f"{site}.gate"), _matrix(up), _array(up.bias))
+    def _read(self, layer: LAMAttention, prepared: object) -> list[str]:
+        """All that a layer reads from its input, in one product.
 
-    def _units(self, layer: LAMAttention, prepared: object) -> list[str]:
-        """l2norm(silu(x)) a head, of queries and keys: one product for both."""
-        graph, size = self.graph, self.config.head_dim
-        parts = (layer.query, layer.key)
-        weight, bias = (
-            np.concatenate([read(part) for part in parts], axis=-1)
-            for read in (_matrix, lambda part: _array(part.bias))
-        )
-        active = graph.node("QuickGelu", self.linear.product(prepared, weight, bias), domain=CONTRIB, alpha=1.0)
-        scale = graph.constant(np.full(size, size**-0.5, dtype=np.float32))
-        rows = graph.reshape(active, 0, -1, size)
-        unit = graph.node("SimplifiedLayerNormalization", rows, scale, epsilon=1e-12, axis=-1)
-        whole = graph.reshape(unit, 0, -1, 2 * self.width)
-        return graph.nodes("Split", 2, whole, graph.integers(self.width, self.width), axis=-1)
-
-    def _gates(self, layer: LAMAttention, x: str) -> list[str]:
-        """Decay and strength forward, (B, T, H) each, both backward (B, T, 2H), flux (B, T, H); those the form has.
-
-        All before their nonlinearities.
+        Queries and keys (B, T, 2D), values (B, T, D), the gate or its inner layer (B, T, D or rank), and each token's
+        decay, negated, and strength a direction, then its flux, before their nonlinearities (B, parts · T, H).
         """
-        h = self.config.num_heads
-        columns, biases, sizes = [], [], []
-        for direction in range(layer.directions):
-            for part in (layer.decay, layer.strength):
-                columns.append(_matrix(part)[:, direction * h : (direction + 1) * h])
-                biases.append(_array(part.bias)[direction * h : (direction + 1) * h])
-            sizes += [h, h] if direction == 0 else [2 * h]
+        graph, h = self.graph, self.config.num_heads
+        gate = (
+            layer.gate if isinstance(layer.gate, nn.Linear) else cast("nn.Linear", cast("nn.Sequential", layer.gate)[0])
+        )
+        columns = [_matrix(part) for part in (layer.query, layer.key, layer.value, gate)]
+        biases = [_bias(part) for part in (layer.query, layer.key, layer.value, gate)]
+        sizes = [2 * self.width, self.width, columns[-1].shape[1], 0]
+        for direction in range(self.directions):
+            its = slice(direction * h, (direction + 1) * h)
+            columns += [-_matrix(layer.decay)[:, its], _matrix(layer.strength)[:, its]]
+            biases += [-_bias(layer.decay)[its], _bias(layer.strength)[its]]
         if self.config.flux:
             columns.append(_matrix(layer.flux))
-            biases.append(_array(layer.flux.bias))
-            sizes.append(h)
-        weight, bias = (self.graph.constant(np.concatenate(parts, axis=-1)) for parts in (columns, biases))
-        small = self.graph.node("Add", self.graph.node("MatMul", x, weight), bias)
-        return self.graph.nodes("Split", len(sizes), small, self.graph.integers(*sizes), axis=-1)
+            biases.append(_bias(layer.flux))
+        weight, bias = (np.concatenate(parts, axis=-1) for parts in (columns, biases))
+        sizes[-1] = len(bias) - sum(sizes)
+        found = graph.nodes("Split", 4, self.linear.product(prepared, weight, bias), graph.integers(*sizes), axis=-1)
+        return [*found[:-1], graph.reshape(found[-1], 0, -1, h)]
 
-    def _scan(
-        self,
-        parts: tuple[str, ...] | list[str],
-        gates: list[str],
-        state: str | None,
-        layer: LAMAttention,
-        r: int,
-    ) -> tuple[str, str]:
-        graph, h = self.graph, self.config.num_heads
-        rate = graph.constant(-np.exp(_array(layer.decay_rate)[r]))
-        decay = graph.node("Mul", graph.node("Softplus", gates[0]), rate)
-        strength = graph.node("Sigmoid", gates[1])
-        out, after = graph.nodes(
-            "LinearAttention", 2, *parts, state or "", decay, strength,
-            domain=CONTRIB, q_num_heads=h, kv_num_heads=h, scale=1.0,
-        )  # fmt: skip
-        return out, after
+    def _gate(self, layer: LAMAttention, opening: str, site: str) -> str:
+        if isinstance(layer.gate, nn.Linear):
+            return opening
+        up = cast("nn.Linear", cast("nn.Sequential", layer.gate)[1])
+        return self.linear.product(self.linear.prepare(opening, f"{site}.gate"), _matrix(up), _array(up.bias))
+
+    def _units(self, both: str) -> str:
+        """l2norm(silu(x)) a head: a query and a key a token, (B, 2T, D)."""
+        graph = self.graph
+        active = graph.node("QuickGelu", both, domain=CONTRIB, alpha=1.0)
+        rows = graph.reshape(active, 0, -1, self.config.head_dim)
+        return graph.reshape(graph.node("LpNormalization", rows, axis=-1, p=2), 0, -1, self.width)
+
+    def _written(self, layer: LAMAttention, gates: str) -> list[str]:
+        """Log decay −e^A · softplus(z) and write strength, (B · R, T, H) each.
+
+        softplus(z) is −ln σ(−z), which onnxruntime takes a tenth of the time for. What padding would write has no
+        strength. Its decay is left as it is: forward it comes after the text, backward before it, where the memory is
+        empty.
+        """
+        graph = self.graph
+        rate = graph.constant(np.exp(_array(layer.decay_rate))[None, :, None])
+        opened = graph.node("Sigmoid", gates)
+        decay = graph.node("Mul", graph.node("Log", self._gathered(opened, self.decays)), rate)
+        strength = graph.node("Mul", self._gathered(opened, self.strengths), self.awake)
+        return [graph.node("Reshape", part, self.narrow) for part in (decay, strength)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the token at i of a text of T tokens stands among others: ``start[i] + T · lengths[i]``."""
+
+    start: NDArray[np.int64]
+    lengths: NDArray[Any] | int
+
+    def part(self, parts: int, number: int) -> _Place:
+        """Of tokens that stand as ``parts`` side by side, the part with that number."""
+        return _Place(self.start * parts + number, self.lengths * parts)
 
 
 def _array(tensor: Tensor) -> Array:
     return cast("Array", tensor.detach().float().numpy())
+
+
+def _bias(linear: nn.Linear) -> Array:
+    """(out,), zeros where there is none."""
+    bias = cast("Tensor | None", linear.bias)
+    return np.zeros(linear.out_features, np.float32) if bias is None else _array(bias)
 
 
 def _matrix(linear: nn.Linear) -> Array:

@@ -18,8 +18,8 @@ and 255·(127 + 1), the rounding counted, still fits there."""
 
 EVENING = 0.5
 """How much of a channel's excess reach is moved to the weights: 0 none, 1 all."""
-EVENING_FROM = 4.0
-"""Widest reach over the median from which on channels are evened: below, it gains nothing and costs a pass."""
+EVENING_FROM = 8.0
+"""Widest reach over the median from which on channels are evened: below, it gains less than its pass costs."""
 HEADROOM = 1.1
 """Room above what calibration saw before an activation saturates."""
 

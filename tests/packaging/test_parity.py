@@ -100,9 +100,11 @@ def test_every_form_with_a_graph_has_the_right_one(base: Any, form: dict[str, An
     states = [torch.randn(3, 4, 8, 8, generator=generator) * 0.1 for _ in range(2)]
     with torch.inference_mode():
         hidden, after = trained(ids, mask, states)
-    feed = {"ids": ids.numpy(), "mask": mask.float().numpy()} | {
-        f"s{i}": state.numpy() for i, state in enumerate(states)
-    }
+    directions = 2 if trained.config.backward else 1
+    feed = {"ids": ids.numpy(), "mask": mask.float().numpy()}
+    for layer, state in enumerate(states):
+        feed[f"s{layer}"] = np.zeros((3 * directions, 4, 8, 8), dtype=np.float32)
+        feed[f"s{layer}"][::directions] = state.numpy()
     found = session_of(export(trained, Float32)).run(["sum", "tokens", "r0", "r1"], feed)
     keep = mask[..., None].float()
     np.testing.assert_allclose(found[0], (hidden[-1] * keep).sum(1), atol=1e-4)

@@ -29,10 +29,11 @@ class Step:
     def __init__(self, graph: Path, config: dict[str, Any], pad_id: int, threads: int | None) -> None:
         self.layers, heads, size = (int(config[key]) for key in ("layers", "heads", "head_dim"))
         self.memory_shape = (self.layers, heads, size, size)
+        self._rows = int(config["memory_rows"])  # of the graph, a text
         self._inputs = [f"s{layer}" for layer in range(self.layers)]
         self._outputs = [f"r{layer}" for layer in range(self.layers)]
         self._graph, self._config, self._pad_id = graph, config, pad_id
-        self._empty = np.zeros((1, *self.memory_shape[1:]), dtype=np.float32)
+        self._empty = np.zeros((self._rows, *self.memory_shape[1:]), dtype=np.float32)
         self._session = _open_session(graph, threads)
 
     def with_threads(self, threads: int) -> Step:
@@ -46,7 +47,7 @@ class Step:
     def sums_and_memories(self, batch: Ids, past: list[Floats] | None) -> tuple[Floats, list[Floats]]:
         """:meth:`sums`, and each layer's memory (B, H, K, V) after the segment, right where nothing is padded."""
         found, *after = self._run(["sum", *self._outputs], batch, past)
-        return found, after
+        return found, [self._carried(memory) for memory in after]
 
     def tokens(self, batch: Ids) -> Floats:
         """Token vectors (B, T, D)."""
@@ -55,7 +56,7 @@ class Step:
     def tokens_and_memory(self, ids: Sequence[int], memory: Floats) -> tuple[Floats, Floats]:
         """Token vectors (T, D) of one segment, and the memory after it (L, H, K, V)."""
         tokens, *after = self._run(["tokens", *self._outputs], [ids], [state[None] for state in memory])
-        return tokens[0], np.concatenate(after)
+        return tokens[0], np.concatenate([self._carried(state) for state in after])
 
     def padded(self, batch: Ids) -> tuple[NDArray[np.int64], Floats]:
         """Ids (B, T), padded on the right, and the mask (B, T), 1 at real tokens."""
@@ -73,15 +74,26 @@ class Step:
     def _run(self, wanted: list[str], batch: Ids, past: Sequence[Floats] | None) -> list[Floats]:
         tokens, mask = self.padded(batch)
         feed = {"ids": tokens, "mask": mask}
-        feed |= dict(zip(self._inputs, past or [self._nothing(len(batch))] * self.layers, strict=True))
+        begin = [self._nothing(len(batch))] * self.layers if past is None else [self._beside(state) for state in past]
+        feed |= dict(zip(self._inputs, begin, strict=True))
         return cast("list[Floats]", self._session.run(wanted, feed))
 
     def _nothing(self, count: int) -> Floats:
-        """Memories at the start of a text, (B, H, K, V); kept, since filling them takes longer than reading them."""
+        """Memories at the start of ``count`` texts; kept, since filling them takes longer than reading them."""
+        rows = count * self._rows
         held = self._empty
-        if len(held) < count:
-            held = self._empty = np.zeros((count, *self.memory_shape[1:]), dtype=np.float32)
-        return held[:count]
+        if len(held) < rows:
+            held = self._empty = np.zeros((rows, *self.memory_shape[1:]), dtype=np.float32)
+        return held[:rows]
+
+    def _beside(self, memory: Floats) -> Floats:
+        """Memories (B, H, K, V), each in the first of its text's rows; the others begin empty."""
+        rows = np.zeros((len(memory) * self._rows, *memory.shape[1:]), dtype=np.float32)
+        rows[:: self._rows] = memory
+        return rows
+
+    def _carried(self, memories: Floats) -> Floats:
+        return memories[:: self._rows]
 
 
 def _open_session(graph: Path, threads: int | None) -> onnxruntime.InferenceSession:
