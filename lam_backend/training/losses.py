@@ -20,12 +20,20 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     return (1.0 - (student * teacher).sum(-1)).mean()
 
 
-def similarity_mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of the two in-batch cosine matrices, the diagonals left out."""
+def similarity_mse(student: Tensor, teacher: Tensor, pairs: Tensor | None = None) -> Tensor:
+    """Mean squared difference of the two in-batch cosine matrices, the diagonals left out.
+
+    Args:
+        student, teacher: unit vectors (B, D), of different D if need be.
+        pairs: (B, B), true at the pairs that count; None is all.
+    """
     count = student.shape[0]
-    if count < 2:
+    chosen = ~torch.eye(count, dtype=torch.bool)
+    if pairs is not None:
+        chosen &= pairs
+    if not chosen.any():
         return student.new_zeros(())
-    return (student @ student.T - teacher @ teacher.T).square().sum() / (count * (count - 1))
+    return (student @ student.T - teacher @ teacher.T)[chosen].square().mean()
 
 
 def cosent(similarity: Tensor, score: Tensor, scale: float = 20.0) -> Tensor:

@@ -21,6 +21,7 @@ from lam_backend.training.questions import Window, question
 from lam_backend.training.relations import Relations
 
 QUESTIONS_A_WINDOW = 4
+RUN = 4
 TEMPERATURE = 0.05
 Rows = NDArray[np.int64]
 
@@ -82,7 +83,11 @@ class GradedPairs:
 
 @dataclass(frozen=True, slots=True)
 class SimilarityOf:
-    """A stronger encoder's similarities within the batch."""
+    """A stronger encoder's similarities: of all texts in the batch, and once more of those that follow each other.
+
+    A batch is made of runs of ``RUN`` texts that follow each other in their source. Two texts drawn at random have
+    nothing in common, and nothing about degrees of likeness is learnt from them.
+    """
 
     relations: Relations
     batch: int
@@ -91,9 +96,12 @@ class SimilarityOf:
         return len(self.relations)
 
     def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator) -> Outcome:
+        first = rows[: max(1, len(rows) // RUN)]
+        rows = np.minimum(first[:, None] + np.arange(RUN), len(self) - 1).ravel()
         vectors, anchor, tokens = embedded(model, start, [self.relations.texts[row] for row in rows])
         goal = torch.from_numpy(self.relations.vectors[rows].astype(np.float32))
-        return Outcome(similarity_mse(vectors, goal), anchor, tokens)
+        near = torch.block_diag(*[torch.ones(RUN, RUN)] * len(first)).bool()
+        return Outcome(similarity_mse(vectors, goal) + similarity_mse(vectors, goal, near), anchor, tokens)
 
 
 @dataclass(frozen=True, slots=True)

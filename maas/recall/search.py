@@ -116,7 +116,7 @@ def rank(transaction: ReadTransaction, scope: Scope, question: Question, where: 
         parts |= _vector_parts(question.mode, alone, read)
     evidence = np.sum(list(parts.values()), axis=0)
     curve = CURVES[question.mode]
-    background = curve.background(evidence, transaction.coverage(scope, question.fingerprint).memories)
+    background = curve.background(evidence, transaction.coverage(scope, "").memories)
     return Ranking(seqs, curve.probabilities(evidence, background), parts, background)
 
 

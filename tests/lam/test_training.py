@@ -29,10 +29,12 @@ from lam_backend.training.distill import DistillPlan, distill
 from lam_backend.training.finetune import FinetunePlan, finetune
 from lam_backend.training.long import LongPlan, train_long
 from lam_backend.training.loop import Pace
-from lam_backend.training.losses import cosent
+from lam_backend.training.losses import cosent, similarity_mse
 from lam_backend.training.passages import Document, asked, load_documents
 from lam_backend.training.pool import batches, load_pool
 from lam_backend.training.questions import content_words, load_windows, question
+from lam_backend.training.relations import Relations
+from lam_backend.training.tasks import RUN, SimilarityOf
 from tests.lam.conftest import TINY, WORDS, write_base
 
 BLOCKED = "The cat sat on the mat."
@@ -268,6 +270,30 @@ def test_a_passage_is_asked_for_by_its_title_or_a_sentence_of_its_own(data: Path
     second = Document("", ("One word.", "Anchors were weighed before the morning came. Then we sailed off at once."))
     places = {place for _, place, _ in (asked(second, {}, np.random.default_rng(seed)) for seed in range(30))}
     assert places == {0, 1}
+
+
+def test_likeness_is_learnt_from_texts_that_follow_each_other(base: Path, start: Path) -> None:
+    model = DeltaNet6Layer(base, start)
+    rng = random.Random(1)
+    texts = [sentence(rng) for _ in range(40)]
+    vectors = torch.nn.functional.normalize(torch.randn(40, 16), dim=-1)
+    task = SimilarityOf(Relations(texts, vectors.numpy().astype(np.float16)), batch=2 * RUN)
+    found = task.run(model, None, np.array([7, 30, 0, 0, 0, 0, 0, 0]), np.random.default_rng(0))
+    runs = [*range(7, 7 + RUN), *range(30, 30 + RUN)]
+    assert found.tokens == sum(len(ids) + 2 for ids in model.tokenizer.ids([texts[row] for row in runs]))
+    mine, goal = torch.from_numpy(model.encode([texts[row] for row in runs])), vectors.half().float()[runs]
+    near = torch.block_diag(torch.ones(RUN, RUN), torch.ones(RUN, RUN)).bool()
+    expected = similarity_mse(mine, goal) + similarity_mse(mine, goal, near)
+    torch.testing.assert_close(found.learnt, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_similarities_are_compared_where_they_are_asked_for() -> None:
+    mine, goal = torch.eye(3), torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    errors = torch.tensor([0.6, 0.8, 0.0]) ** 2  # of the pairs 01, 12 and 02
+    torch.testing.assert_close(similarity_mse(mine, goal), errors.mean())
+    pairs = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    torch.testing.assert_close(similarity_mse(mine, goal, pairs), errors[0])
+    assert similarity_mse(mine, goal, torch.eye(3).bool()) == 0
 
 
 def test_windows_hold_no_blocked_turn_and_questions_ask_for_what_was_said(data: Path) -> None:
