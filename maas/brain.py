@@ -48,6 +48,7 @@ from maas.records import (
     Scope,
     StoreResponse,
 )
+from maas.redaction import accepted, build_redactor
 from maas.requests import (
     BatchRequest,
     EncodeRequest,
@@ -102,6 +103,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         self._ids = ids or UlidFactory()
         self._owns_store = True
         self._owns_embedder = embedder is None
+        self._redact = build_redactor(settings.redaction)
         self._store: MemoryStore = open_store(settings)
         try:
             self._embedder = embedder if embedder is not None else _build(settings)
@@ -151,7 +153,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             InvalidInputError: names every field at fault; nothing was written.
             IdempotencyConflictError: the key came with another request before.
         """
-        request = parse(StoreRequest, {"text": text, "user_id": user_id, **fields})
+        request = accepted(self._redact, StoreRequest, {"text": text, "user_id": user_id, **fields})
         return self._store_items(items_of(request, self.tenant), idempotency_key, [request])
 
     def store_messages(
@@ -169,7 +171,8 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         self, memories: Sequence[Mapping[str, Any] | StoreRequest], *, idempotency_key: str | None = None
     ) -> StoreResponse:
         """Keep many memories, all or none, in one transaction; faults are named as ``memories.3.text``."""
-        requests = _parse_batch(memories)
+        raw = [item.model_dump(exclude_unset=True) if isinstance(item, StoreRequest) else item for item in memories]
+        requests = accepted(self._redact, BatchRequest, {"memories": raw}).memories
         items = [item for i, r in enumerate(requests) for item in items_of(r, self.tenant, f"memories.{i}")]
         return self._store_items(items, idempotency_key, requests)
 
@@ -263,7 +266,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         self, memory_id: str, *, user_id: str | None = None, idempotency_key: str | None = None, **changes: Any
     ) -> Memory:
         """Change what is given (see :class:`UpdateRequest`); the version before stays in the history."""
-        request = parse(UpdateRequest, changes)
+        request = accepted(self._redact, UpdateRequest, changes)
         given = {name: getattr(request, name) for name in request.model_fields_set}
         repeatable = Repeatable(self.tenant, idempotency_key, f"update {memory_id}", [request])
         vector = None
@@ -389,8 +392,3 @@ def _refuse_passage(memory: Memory) -> None:
             f"this is a passage of the document {memory.document_id}, which stays whole; delete the document, or store"
             " another text"
         )
-
-
-def _parse_batch(memories: Sequence[Mapping[str, Any] | StoreRequest]) -> list[StoreRequest]:
-    raw = [item.model_dump(exclude_unset=True) if isinstance(item, StoreRequest) else item for item in memories]
-    return parse(BatchRequest, {"memories": raw}).memories

@@ -17,6 +17,7 @@ from maas.idempotency import Repeatable
 from maas.reading import Progress, Reading
 from maas.recall.passages import passages
 from maas.records import Deleted, Document, DocumentPage, Scope
+from maas.redaction import Redactor, accepted
 from maas.requests import DocumentListRequest, DocumentRequest, parse
 from maas.storage.protocol import DocumentRow, MemoryStore, ReadTransaction, WriteTransaction
 
@@ -31,6 +32,7 @@ class Documents:
     _clock: Callable[[], datetime]
     _ids: Callable[[], str]
     _scopes: Callable[[ReadTransaction, str, str | None], Sequence[Scope]]
+    _redact: Redactor | None
 
     def store_document(
         self,
@@ -55,7 +57,7 @@ class Documents:
 
     def add_document(self, text: str, *, user_id: str, idempotency_key: str | None = None, **fields: Any) -> Document:
         """Keep the text; :meth:`read_document` makes it recallable."""
-        request = parse(DocumentRequest, {"text": text, "user_id": user_id, **fields})
+        request = accepted(self._redact, DocumentRequest, {"text": text, "user_id": user_id, **fields})
         scope, now = Scope(self.tenant, request.user_id), self._clock()
         repeatable = Repeatable(self.tenant, idempotency_key, "store document", [request])
         count = sum(1 for _ in passages(request.text))

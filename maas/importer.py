@@ -27,6 +27,7 @@ from maas.idempotency import Repeatable
 from maas.items import Vector, indexed_text, text_hash
 from maas.recall.analysis import document_terms
 from maas.records import HistoryEntry, ImportReport, Memory, Scope
+from maas.redaction import Redactor
 from maas.requests import invalid_input
 from maas.storage.protocol import DocumentRow, MemoryStore, NewMemory, WriteTransaction
 from maas.storing import version_entry
@@ -74,6 +75,7 @@ class Importer:
 
     Args:
         folder: where lines wait between the two, in files without a name.
+        redact: takes secrets out of a line, or refuses it; None leaves lines as they are.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Importer:
         tenant: str,
         actor: str,
         folder: Path,
+        redact: Redactor | None = None,
     ) -> None:
         self._store = store
         self._encode = encode
@@ -91,6 +94,7 @@ class Importer:
         self._tenant = tenant
         self._actor = actor
         self._folder = folder
+        self._redact = redact
 
     def run(
         self,
@@ -200,6 +204,8 @@ class Importer:
                 line = model.model_validate(dict(raw))
             except ValidationError as error:
                 raise invalid_input(error, ("lines", str(number))) from None
+            if self._redact is not None and not isinstance(line, HeaderLine):
+                line = _redacted(line, f"lines.{number}", self._redact)
             if isinstance(line, DocumentLine):
                 documents.add(number, line)
             elif isinstance(line, MemoryLine):
@@ -263,6 +269,22 @@ class Importer:
             stored_at=parsed.line.stored_at,
             history=history or [version_entry(memory, "ADD", now, self._actor)],
         )
+
+
+def _redacted(line: MemoryLine | DocumentLine, place: str, redact: Redactor) -> MemoryLine | DocumentLine:
+    """The line as it may be kept; the vectors of a text that was masked are left out, since they have read the rest."""
+    kept = redact(line, place)
+    if isinstance(line, MemoryLine) and isinstance(kept, MemoryLine):
+        before, after = line.memory, kept.memory
+        if (before.text, before.name) != (after.text, after.name):
+            return kept.model_copy(update={"vectors": {}})
+    elif isinstance(line, DocumentLine) and isinstance(kept, DocumentLine) and line.source != kept.source:
+        raise _fault(
+            f"{place}.source",
+            "belongs to a document that is not read to its end, and holds what is masked here: passages would no longer"
+            " fit; read it to its end where it comes from and export it again, or store its text here",
+        )
+    return kept
 
 
 def _add_document(transaction: WriteTransaction, scope: Scope, line: DocumentLine, now: datetime) -> None:

@@ -12,6 +12,7 @@ from maas.fields import Identifier
 from maas.ids import erased_id
 from maas.importer import Importer
 from maas.records import ErasureReceipt, ImportReport, Scope
+from maas.redaction import Redactor
 from maas.requests import Request, parse
 from maas.settings import Settings
 from maas.storage.protocol import MemoryStore
@@ -32,6 +33,7 @@ class Portability:
     _embedder: Embedder
     _clock: Callable[[], datetime]
     _encode_all: Callable[[Sequence[str]], Vectors]
+    _redact: Redactor | None
 
     def erase_user(self, user_id: str) -> ErasureReceipt:
         """Remove everything kept about a user, and say what it was. A user never seen is erased already."""
@@ -78,6 +80,13 @@ class Portability:
         """
         if user_id is not None:
             user_id = parse(_User, {"user_id": user_id}).user_id
-        folder = self.settings.data_dir
-        importer = Importer(self._store, self._encode_all, self._embedder, self.tenant, self.actor, folder)
+        importer = Importer(
+            self._store,
+            self._encode_all,
+            self._embedder,
+            self.tenant,
+            self.actor,
+            self.settings.data_dir,
+            self._redact,
+        )
         return importer.run(lines, user_id, self._clock(), idempotency_key)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from maas.errors import ConfigError
@@ -18,6 +18,11 @@ ENV_PREFIX = "MAAS_"
 Cosine = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
+SecretKind = Literal["card", "email", "key", "phone"]
+# YAML reads a bare `off` as false.
+RedactionMode = Annotated[
+    Literal["off", "block", "mask"], BeforeValidator(lambda value: "off" if value is False else value)
+]
 
 
 class Section(BaseModel):
@@ -116,6 +121,23 @@ class DedupeSettings(Section):
     similar: Cosine = Field(0.6, description="From this cosine on, a memory is listed as `similar` when one is stored.")
 
 
+class RedactionSettings(Section):
+    mode: RedactionMode = Field(
+        "off",
+        description="What becomes of secrets in what is stored: off keeps them, block refuses them (422), mask puts"
+        " `[card]` in their place (extra `redaction`).",
+    )
+    kinds: Annotated[tuple[SecretKind, ...], Field(min_length=1)] = Field(
+        ("card", "email", "key", "phone"),
+        description="What is a secret: numbers of cards and phones, e-mail addresses, keys that open something.",
+    )
+    phone_region: str | None = Field(
+        None,
+        description="Country, such as `US`, whose phone numbers are found without `+` and country code too; unset: only"
+        " with them.",
+    )
+
+
 class RecallSettings(Section):
     candidates: PositiveInt = Field(200, description="Hits each part contributes to the fusion.")
     time_weight: Weight = Field(
@@ -161,6 +183,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
     dedupe: DedupeSettings = Field(default_factory=DedupeSettings)
+    redaction: RedactionSettings = Field(default_factory=RedactionSettings)
     recall: RecallSettings = Field(default_factory=RecallSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Iterator
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -33,7 +34,7 @@ def rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
 def choices(annotation: Any) -> tuple[str, ...]:
     if get_origin(annotation) is Literal:
         return get_args(annotation)
-    if get_origin(annotation) in (Union, types.UnionType):
+    if get_origin(annotation) in (Annotated, Union, tuple, types.UnionType):
         return tuple(choice for part in get_args(annotation) for choice in choices(part))
     return ()
 
@@ -41,6 +42,8 @@ def choices(annotation: Any) -> tuple[str, ...]:
 def shown(default: object) -> str:
     if default is None:
         return "unset"
+    if isinstance(default, tuple):
+        return f"`{json.dumps(default)}`"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
