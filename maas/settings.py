@@ -90,6 +90,12 @@ class StorageSettings(Section):
         "unset: SQLite in the data folder.",
     )
     connections: PositiveInt = Field(16, description="Connections to PostgreSQL that a process opens at most.")
+    exact_up_to: int = Field(
+        50_000,
+        ge=0,
+        description="Vectors of one user that PostgreSQL compares one by one; beyond, it takes the index that "
+        "`maas tune` makes. 0: always one by one.",
+    )
     durability: Literal["normal", "full"] = Field(
         "normal", description="normal survives a crash of the process, full a loss of power as well."
     )

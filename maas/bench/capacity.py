@@ -13,12 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import create_engine, make_url
 
 from maas.bench.corpus import generated_texts, questions
-from maas.bench.embedded import OnProgress
+from maas.bench.embedded import OnProgress, refuse_populated
 from maas.bench.measure import Usage
-from maas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from maas.brain import PersonalMemoryBrain
     from maas.embedders.protocol import Embedder
     from maas.settings import Settings
 
@@ -58,7 +56,7 @@ def bench_capacity(settings: Settings, embedder: Embedder, sizes: CapacitySizes,
 
     count = sizes.users * sizes.memories_per_user
     with PersonalMemoryBrain(settings, embedder=embedder) as brain:
-        _refuse_populated(settings, brain)
+        refuse_populated(brain)
         texts = generated_texts()
         turns = _turns(sizes, texts)
         characters = 0
@@ -102,12 +100,6 @@ def _turns(sizes: CapacitySizes, texts: Iterator[str]) -> Iterator[tuple[str, st
 
 def _user(number: int) -> str:
     return f"capacity-{number:04}"
-
-
-def _refuse_populated(settings: Settings, brain: PersonalMemoryBrain) -> None:
-    if brain.reindex_status().total:
-        url = make_url(settings.database_url).render_as_string()
-        raise ConfigError(f"{url} holds memories; this stores made-up ones, so give it a database of its own")
 
 
 def _sizes(settings: Settings) -> dict[str, int]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from maas.bench.corpus import questions, take_texts
 from maas.bench.measure import EncodeMeter, Samples, Usage
 from maas.embedders.protocol import Embedder
+from maas.errors import ConfigError
+from maas.storage.opening import shown_url
 
 if TYPE_CHECKING:
     from maas.brain import PersonalMemoryBrain
@@ -54,6 +56,13 @@ def metered_brain(settings: Settings, inner: Embedder) -> Iterator[tuple[Persona
             yield brain, meter
     finally:
         batching.close()
+
+
+def refuse_populated(brain: PersonalMemoryBrain) -> None:
+    """Raises ConfigError where somebody's memories are."""
+    if brain.reindex_status().total:
+        url = shown_url(brain.settings)
+        raise ConfigError(f"{url} holds memories; this stores made-up ones, so give it a database of its own")
 
 
 def bench_store(

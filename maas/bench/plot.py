@@ -64,6 +64,18 @@ def _draw_scale(axes: Any, report: dict[str, Any]) -> None:
     axes.legend(frameon=False)
 
 
+def _draw_stores(axes: Any, report: dict[str, Any]) -> None:
+    results = report["stores"]["results"]
+    for offset, (name, colour) in enumerate(zip(results, ("#b8c4d6", "#1f6f8b"), strict=True)):
+        recalls = {call: figures for call, figures in results[name].items() if call.startswith("recall")}
+        places = [place + 0.38 * offset for place in range(len(recalls))]
+        heights = [figures["store_ms"]["p50"] for figures in recalls.values()]
+        axes.bar(places, heights, width=0.36, label=name, color=colour)
+        axes.set_xticks([place + 0.19 for place in range(len(recalls))], [call.replace("_", " ") for call in recalls])
+    axes.set(title="A recall, within the store", ylabel="median, ms")
+    axes.legend(frameon=False)
+
+
 def _draw_peers(axes: Any, report: dict[str, Any]) -> None:
     ratios = report["peers"]["ratios"]
     width = 0.8 / len(CALLS)
@@ -81,5 +93,6 @@ _PANELS: tuple[tuple[Callable[[_Report], bool], Callable[[Any, _Report], None]],
     (lambda report: "store" in report or "recall" in report, _draw_calls),
     (lambda report: "concurrency" in report, _draw_clients),
     (lambda report: "scale" in report, _draw_scale),
+    (lambda report: "stores" in report, _draw_stores),
     (lambda report: bool(report.get("peers", {}).get("ratios")), _draw_peers),
 )

@@ -11,6 +11,14 @@ from maas.bench.peers.race import CALLS, OWN
 HEADER = ["what", "calls", "p50 ms", "p95 ms", "p99 ms", "of it encoding", "overhead p50", "per second", "note"]
 PEER_HEADER = ["library", "release", *(f"{call} ms" for call in CALLS), *(f"{call} ×" for call in CALLS), "overhead ×"]
 
+STORES_HEADER = [
+    "what",
+    *("p50 ms", "p95 ms", "store p50", "store p95", "processor ms", "per second", "store per second"),
+    "whole ×",
+    "store ×",
+    "processor ×",
+]
+
 
 def figure_rows(report: dict[str, Any]) -> list[list[str]]:
     """A row for each thing measured, peers apart."""
@@ -35,11 +43,30 @@ def peer_rows(peers: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+def stores_rows(stores: dict[str, Any]) -> list[list[str]]:
+    """A row for each call in each store; × is PostgreSQL's over SQLite's."""
+    rows = []
+    for name, calls in stores["results"].items():
+        for call, figures in calls.items():
+            times = (figures[part][point] for part in ("latency_ms", "store_ms") for point in ("p50", "p95"))
+            rates = (f"{figures[rate]:,.0f}" for rate in ("per_second", "store_per_second"))
+            ratios = stores["ratios"][call].values() if name == "postgresql" else (1.0, 1.0, 1.0)
+            shown = [
+                *(f"{ms:.2f}" for ms in (*times, figures["cpu_ms"])),
+                *rates,
+                *(f"{ratio:.2f}" for ratio in ratios),
+            ]
+            rows.append([f"{call.replace('_', ' ')}, {name}", *shown])
+    return rows
+
+
 def to_markdown(report: dict[str, Any]) -> str:
     """All tables of a report."""
     parts = []
     if rows := figure_rows(report):
         parts.append(_markdown(HEADER, rows))
+    if stores := report.get("stores"):
+        parts.append(_markdown(STORES_HEADER, stores_rows(stores)))
     if peers := report.get("peers"):
         parts.append(_markdown(PEER_HEADER, peer_rows(peers)))
     facts = ", ".join(f"{name} {value}" for name, value in report["machine"].items())

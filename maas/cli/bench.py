@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maas.cli.bench_growth import capacity, replicas
+from maas.cli.bench_growth import capacity, replicas, stores
+from maas.cli.bench_report import head, show
 from maas.cli.connect import quiet_logs, settings_from
 from maas.cli.options import ConfigOption, JsonOption
 from maas.cli.output import note, print_json, print_table, write_file
@@ -39,7 +39,7 @@ QuickOption = Annotated[bool, typer.Option("--quick", help="A tiny run, to see t
 
 def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
-    for command in (store, recall, concurrency, scale, peers, faults, capacity, replicas, load):
+    for command in (store, recall, concurrency, scale, peers, faults, capacity, replicas, stores, load):
         bench.command()(command)
     bench.command("all")(everything)
     app.add_typer(bench, name="bench")
@@ -121,11 +121,11 @@ def peers(
     """Chroma, mem0 and txtai beside maas: same turns, same encoder weights, same run."""
     from maas.bench.peers.race import RaceSizes, bench_peers
 
-    report = _head("all-MiniLM-L6-v2, the packaged weights", quick)
+    report = head("all-MiniLM-L6-v2, the packaged weights", quick)
     with progress() as on_progress:
         sizes = RaceSizes.quick() if quick else RaceSizes()
         report |= bench_peers(environment.absolute(), sizes, docs, note, on_progress)
-    _show("peers", report, out, as_json)
+    show("peers", report, out, as_json)
 
 
 def faults(
@@ -170,7 +170,7 @@ def load(
     given = {name: value for name, value in (("seconds", seconds), ("clients", clients)) if value is not None}
     sizes = (EnduranceSizes.quick() if quick else EnduranceSizes()).model_copy(update=given)
     with progress() as on_progress:
-        report = _head(settings.embedder.backend, quick) | bench_endurance(config, sizes, on_progress)
+        report = head(settings.embedder.backend, quick) | bench_endurance(config, sizes, on_progress)
     found = report["load"]
     if out:
         write_file(out / "load.json", json.dumps(report, indent=2) + "\n")
@@ -199,7 +199,7 @@ def _run(
     settings = settings_from(config, None)
     quiet_logs(settings)
     sizes = Sizes.quick() if quick else Sizes()
-    report = _head(settings.embedder.backend if "embedded" not in parts else "", quick)
+    report = head(settings.embedder.backend if "embedded" not in parts else "", quick)
     with progress() as on_progress:
         if calls := parts.get("embedded"):
             report |= _embedded(settings, embedder, calls, sizes, docs, on_progress)
@@ -213,7 +213,7 @@ def _run(
             given = {key: value for key, value in (scale_sizes or {}).items() if value is not None}
             wanted = (ScaleSizes.quick() if quick else ScaleSizes()).model_copy(update=given)
             report |= bench_scale(settings, wanted, on_progress)
-    _show(name, report, out, as_json)
+    show(name, report, out, as_json)
 
 
 def _embedded(
@@ -236,35 +236,3 @@ def _embedded(
             for call in calls:
                 results |= measure[call](brain, meter, sizes, docs, on_progress)
     return results
-
-
-def _head(embedder: str, quick: bool) -> dict[str, Any]:
-    from maas.bench.measure import machine
-
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "embedder": embedder,
-        "quick": quick,
-    }
-
-
-def _show(name: str, report: dict[str, Any], out: Path | None, as_json: bool) -> None:
-    from maas.bench.table import HEADER, PEER_HEADER, figure_rows, peer_rows, to_markdown
-
-    if out:
-        from maas.bench.plot import draw
-
-        write_file(out / f"{name}.json", json.dumps(report, indent=2) + "\n")
-        write_file(out / f"{name}.md", to_markdown(report))
-        draw(report, out / f"{name}.png")
-    if as_json:
-        print_json(report)
-        return
-    if rows := figure_rows(report):
-        print_table(HEADER, rows)
-    if "peers" in report:
-        print_table(PEER_HEADER, peer_rows(report["peers"]))
-        note("×: the library's median over maas's; above 1, maas is faster. overhead: without the encoder's time")
-    if report["quick"]:
-        note("a quick run: the figures mean nothing")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from maas.cli.bench_report import head, show
 from maas.cli.connect import quiet_logs, settings_from
 from maas.cli.options import ConfigOption, JsonOption
 from maas.cli.output import print_json, print_table
@@ -53,6 +54,28 @@ def replicas(
         sizes = SpreadSizes.quick() if quick else SpreadSizes()
         report = bench_spread(Path(folder), config, chosen, sizes, on_progress)
     _show(report, "replicas", as_json)
+
+
+def stores(
+    quick: QuickOption = False,
+    url: Annotated[str | None, typer.Option(help="An empty PostgreSQL database; unset, a server from PyPI.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Users; default 10,000.")] = None,
+    memories_per_user: Annotated[int | None, typer.Option(min=1, help="Memories of each; default 100.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for stores.json, stores.md and stores.png.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """PostgreSQL beside SQLite: the same batches and questions to both by turns, with a cheap encoder."""
+    from maas.bench.stores import StoresSizes, bench_stores
+
+    settings = settings_from(config, None)
+    quiet_logs(settings)
+    given = {"users": users, "memories_per_user": memories_per_user}
+    sizes = StoresSizes.quick() if quick else StoresSizes()
+    sizes = sizes.model_copy(update={name: value for name, value in given.items() if value is not None})
+    with progress() as on_progress:
+        report = head("bench-word-sum", quick) | bench_stores(settings, url, sizes, on_progress)
+    show("stores", report, out, as_json)
 
 
 def _show(report: dict[str, Any], name: str, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""``maas migrate``, ``reindex``, ``export``, ``erase``: whole stores and whole users."""
+"""``maas migrate``, ``tune``, ``reindex``, ``export``, ``erase``: whole stores and whole users."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command("migrate-store")(migrate_store)
+    app.command()(tune)
     app.command()(reindex)
     app.command()(export)
     app.command()(erase)
@@ -79,6 +80,17 @@ def migrate_store(
         note(f"now set storage.url to {done.target} and start the servers")
     else:
         note(f"{done.behind:,} users were written to meanwhile; stop the servers, then run this again with --final")
+
+
+def tune(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """On PostgreSQL: index the vectors of users who have more than storage.exact_up_to. Safe while servers run."""
+    from maas.storage.opening import tune_store
+
+    made, dropped = tune_store(settings_from(config, data_dir), lambda index: note(f"making {index}"))
+    if as_json:
+        print_json({"made": made, "dropped": dropped})
+    else:
+        print_line(f"made {len(made):,} indexes, dropped {len(dropped):,}")
 
 
 def reindex(

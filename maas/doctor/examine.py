@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sqlite3
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from sqlalchemy import make_url
 
-from maas.doctor.checks import CHECKS
 from maas.doctor.proof import SAMPLED_USERS, prove
-from maas.doctor.repairs import REPAIRS, renew_caches
-from maas.doctor.report import DoctorReport, Finding, Remedy, fault, judged, ok, warning
+from maas.doctor.repairs import Repair, drop_vectors, rebuild_versions, recount, renew_caches, restore_texts
+from maas.doctor.report import REMEDIES, DoctorReport, Finding, Remedy, fault, judged, ok, warning
 from maas.embedders.protocol import Embedder
-from maas.errors import ConfigError, EmbedderUnavailableError, MaasError, StorageError
+from maas.errors import EmbedderUnavailableError, MaasError
 from maas.items import Vector, indexed_text
 from maas.reindexing import Reindexer
 from maas.settings import Settings
-from maas.storage.encryption import database_errors
-from maas.storage.engine import make_engines, storage_errors, transaction
-from maas.storage.migrate import schema_revision
 from maas.storage.opening import on_postgres, open_store
 from maas.storage.protocol import ReadTransaction
-from maas.storage.tables import SCHEMA_REVISION
 
-FREE_BYTES = 200_000_000
 _SAME = 0.9  # cosine of a text's vector now and as stored: one may have been made by quantized weights
 
 Clock = Callable[[], datetime]
@@ -63,66 +52,21 @@ def examine(
 def _look(
     settings: Settings, embedder: Embedder, clock: Clock, on_progress: Callable[[str], None]
 ) -> Iterator[Finding]:
-    if on_postgres(settings):
+    readable = yield from _database(settings).look(settings, on_progress)
+    if readable:
         yield from _recall(settings, embedder, clock)
-        return
-    path = Path(str(make_url(settings.database_url).database))
-    yield from _files(path)
-    if not path.exists():
-        yield fault("database", f"there is no database at {path}; store something, or restore a backup")
-        return
-    try:
-        reader, writer = make_engines(settings)
-    except ConfigError as error:
-        yield fault("files", error.detail)
-        return
-    try:
-        with storage_errors(), transaction(writer, "BEGIN IMMEDIATE") as opened:
-            current = schema_revision(opened.connection)
-            if current != SCHEMA_REVISION:
-                yield fault("schema", f"is {current!r}, this program's is {SCHEMA_REVISION!r}; run `maas migrate`")
-                return
-            yield ok("schema", f"revision {current}")
-            for check in CHECKS:
-                yield from _checked(check, opened.driver)
-                on_progress(check.__name__)
-            opened.driver.rollback()  # FTS5's own check is written as an insert
-    except StorageError as error:
-        yield fault("database", f"{error.detail}; restore a backup: maas restore FILE")
-        return
-    finally:
-        reader.dispose()
-        writer.dispose()
-    yield from _recall(settings, embedder, clock)
-    on_progress("recall")
+        on_progress("recall")
 
 
-def _checked(check: Callable[[sqlite3.Connection], Iterator[Finding]], driver: sqlite3.Connection) -> Iterator[Finding]:
-    try:
-        yield from check(driver)
-    except database_errors() as error:
-        yield fault(check.__name__, f"cannot be read: {error}; restore a backup: maas restore FILE")
+def _database(settings: Settings) -> Any:
+    """The module that knows the kind of database."""
+    if on_postgres(settings):
+        from maas.doctor import on_postgres as postgres
 
+        return postgres
+    from maas.doctor import on_sqlite
 
-def _files(path: Path) -> Iterator[Finding]:
-    folder = path.parent
-    if not folder.is_dir():
-        yield fault("files", f"there is no folder {folder}; set data_dir (MAAS_DATA_DIR)")
-        return
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield fault("files", f"{folder} cannot be written by this user")
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES:
-        yield warning("files", f"{free / 1e6:,.0f} MB are free on the disk of {folder}; writes fail once it is full")
-    open_to = [file.name for file in [folder, *folder.glob(f"{path.name}*")] if _open_to_others(file)]
-    if open_to:
-        yield warning("files", f"other users of this machine can read {', '.join(open_to)}; chmod go= them")
-    else:
-        yield ok("files", f"{folder} is writable, and private to its owner")
-
-
-def _open_to_others(file: Path) -> bool:
-    return bool(file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    return on_sqlite
 
 
 def _recall(settings: Settings, embedder: Embedder, clock: Clock) -> Iterator[Finding]:
@@ -173,17 +117,19 @@ def _same_vectors(embedder: Embedder, pairs: Sequence[tuple[str, Vector]]) -> It
 
 
 def _repair(settings: Settings, embedder: Embedder, clock: Clock, wanted: set[Remedy]) -> list[str]:
-    reader, writer = make_engines(settings)
-    done = []
-    try:
-        with storage_errors(), transaction(writer, "BEGIN IMMEDIATE") as opened:
-            for remedy, rebuild in REPAIRS.items():
-                if remedy in wanted or remedy == "counts":
-                    done.append(rebuild(opened.driver))
-            renew_caches(opened.driver)
-    finally:
-        reader.dispose()
-        writer.dispose()
+    """In this order: words and vectors follow from texts, counts from all."""
+    database = _database(settings)
+    repairs: dict[Remedy, Repair] = {
+        **database.REPAIRS,
+        "texts": restore_texts,
+        "versions": rebuild_versions,
+        "vectors": lambda driver: drop_vectors(driver, database.unsound_vectors(driver)),
+        "counts": recount,
+    }
+    with database.repairing(settings) as driver:
+        due = [each for each in REMEDIES if each in repairs and (each in wanted or each == "counts")]
+        done = [repairs[remedy](driver) for remedy in due]
+        renew_caches(driver)
     if "vectors" in wanted:
         store = open_store(settings)
         try:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from maas.records import Record
+from maas.storage.tables import SCHEMA_REVISION
 
 Severity = Literal["ok", "warning", "fault"]
-Remedy = Literal["words", "vectors", "counts", "texts", "versions", "indexes"]
+Remedy = Literal["indexes", "texts", "versions", "words", "vectors", "counts"]
+REMEDIES: tuple[Remedy, ...] = get_args(Remedy)
 
 
 class Finding(Record):
@@ -46,3 +48,10 @@ def judged(check: str, wrong: int, of: int, what: str, problem: str, remedy: Rem
     if wrong:
         return fault(check, f"{wrong:,} of {of:,} {what} {problem}", remedy)
     return ok(check, f"{of:,} {what}")
+
+
+def schema_found(revision: str | None) -> Finding:
+    """Whether the database has this program's schema: nothing else is looked at otherwise."""
+    if revision != SCHEMA_REVISION:
+        return fault("schema", f"is {revision!r}, this program's is {SCHEMA_REVISION!r}; run `maas migrate`")
+    return ok("schema", f"revision {revision}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL, make_url
@@ -49,6 +50,20 @@ def open_store(settings: Settings) -> MemoryStore:
     from maas.storage.sqlite_store import SqliteStore
 
     return SqliteStore(settings)
+
+
+def tune_store(settings: Settings, report: Callable[[str], None]) -> tuple[list[str], list[str]]:
+    """Make and drop indexes of PostgreSQL; see maas/storage/postgres_index.py. SQLite needs none."""
+    if not on_postgres(settings):
+        return [], []
+    _need_driver()
+    from maas.storage.postgres_store import PostgresStore
+
+    store = PostgresStore(settings)
+    try:
+        return store.tune(report)
+    finally:
+        store.close()
 
 
 def with_url(settings: Settings, url: str | None) -> Settings:

@@ -16,7 +16,7 @@ from maas.errors import ConfigError
 from maas.settings import Settings
 from maas.storage.engine import Transaction
 from maas.storage.postgres_errors import lost
-from maas.storage.tables import Lexemes
+from maas.storage.tables import Lexemes, Reals
 
 _CONNECT_ARGS = {
     "connect_timeout": "5",
@@ -29,14 +29,21 @@ _CONNECT_ARGS = {
 }
 
 
-class _LexemesDumper(Dumper):
-    """Sends a tsvector as what it is, not as mere bytes."""
+class _Dumper(Dumper):
+    """Sends what is in binary already as what it is, not as mere bytes."""
 
     format = psycopg.pq.Format.BINARY
+
+    def dump(self, obj: bytes) -> bytes:
+        return bytes(obj)
+
+
+class _LexemesDumper(_Dumper):
     oid = 3614  # of tsvector, on every server
 
-    def dump(self, obj: Lexemes) -> bytes:
-        return bytes(obj)
+
+class _RealsDumper(_Dumper):
+    oid = 1021  # of real[]
 
 
 Begin = Literal["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "BEGIN ISOLATION LEVEL READ COMMITTED"]
@@ -69,9 +76,15 @@ def make_postgres_engine(settings: Settings) -> Engine:
     def _connect(connection: psycopg.Connection[Any], _record: Any) -> None:
         connection.execute(f"SET lock_timeout = {patience:d}")
         connection.execute("SET jit = off")
-        connection.adapters.register_dumper(Lexemes, _LexemesDumper)
+        register_types(connection)
 
     return engine
+
+
+def register_types(connection: psycopg.Connection[Any]) -> None:
+    """Let the connection take what the statements send in binary."""
+    connection.adapters.register_dumper(Lexemes, _LexemesDumper)
+    connection.adapters.register_dumper(Reals, _RealsDumper)
 
 
 @contextmanager

@@ -2,79 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Float, Text, bindparam, cast, select, text
+from sqlalchemy import BigInteger, LargeBinary, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from maas.embedders.protocol import Vectors
-from maas.records import Scope
+from maas.records import Memory, Scope
 from maas.storage.by_dialect import ListOf, among
+from maas.storage.engine import Transaction
+from maas.storage.postgres_index import nearest_indexed, search_widely
 from maas.storage.prepared import Prepared
 from maas.storage.protocol import Hits, Scores, Seqs, Where
-from maas.storage.reader import NOTHING, Reader
-from maas.storage.rows import PACKED_VECTOR
-from maas.storage.statements import owner
-from maas.storage.tables import FullVector, vectors
+from maas.storage.reader import NOTHING, Caches, Reader
+from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, to_memory
+from maas.storage.statements import LIVE, OWNED, owner
+from maas.storage.tables import Reals, memories, vectors
 
 _SEQS = bindparam("seqs", type_=ListOf(BigInteger))
+_QUERIES = bindparam("queries", type_=LargeBinary)
 # The negative inner product: of unit vectors, the cosine. Found with the question in two bytes a number, which is
-# fastest, and scored with it whole.
+# fastest, and scored with it whole. What is found comes packed: a row for each number would take longer than all else.
 _NEAREST = """
-    SELECT asked.number, near.seq, -(CAST(near.vector AS vector) <#> asked.vector) AS cosine
-    FROM unnest(CAST(:queries AS vector[])) WITH ORDINALITY AS asked (vector, number)
+    SELECT asked.number,
+        string_agg(int8send(near.seq), '' ORDER BY near.cosine DESC, near.seq DESC),
+        string_agg(float4send(near.cosine), '' ORDER BY near.cosine DESC, near.seq DESC)
+    FROM (
+        SELECT number, CAST((CAST(:queries AS real[]))[(number - 1) * :dim + 1 : number * :dim] AS vector) AS vector
+        FROM generate_series(1, :count) AS number OFFSET 0
+    ) AS asked
     CROSS JOIN LATERAL (
-        SELECT v.seq, v.vector FROM vectors v
-        WHERE v.tenant_id = :tenant AND v.user_id = :user AND v.space = :space AND [searched]
-        ORDER BY v.vector <#> CAST(asked.vector AS halfvec) LIMIT :k
+        SELECT found.seq, CAST(-(CAST(found.vector AS vector) <#> asked.vector) AS real) AS cosine
+        FROM (
+            SELECT v.seq, v.vector FROM vectors v
+            WHERE v.tenant_id = :tenant AND v.user_id = :user AND v.space = :space AND [searched]
+            ORDER BY v.vector <#> CAST(asked.vector AS halfvec) LIMIT :k
+        ) AS found
     ) AS near
-    ORDER BY asked.number, cosine DESC, near.seq DESC"""
+    GROUP BY asked.number"""
 
 
 def _nearest(searched: str) -> Prepared:
-    statement = text(_NEAREST.replace("[searched]", searched))
-    return Prepared(statement.bindparams(_SEQS, bindparam("queries", type_=ListOf(Text))))
+    numbers = (bindparam(name, type_=BigInteger) for name in ("count", "dim", "space", "k"))
+    return Prepared(text(_NEAREST.replace("[searched]", searched)).bindparams(_SEQS, _QUERIES, *numbers))
 
 
-NEAREST_WITHOUT = _nearest("v.seq <> ALL (:seqs)")
-NEAREST_AMONG = _nearest("v.seq = ANY (:seqs)")
+WITHOUT, AMONG = "v.seq <> ALL (:seqs)", "v.seq = ANY (:seqs)"
+NEAREST_WITHOUT = _nearest(WITHOUT)
+NEAREST_AMONG = _nearest(AMONG)
+# The question is read once, not anew for each row.
+SIMILARITIES = Prepared(
+    text(
+        "SELECT string_agg(int8send(v.seq), ''), string_agg(float4send(CAST(-(CAST(v.vector AS vector)"
+        " <#> (SELECT CAST(CAST(:queries AS real[]) AS vector))) AS real)), '')"
+        " FROM vectors v WHERE v.tenant_id = :tenant AND v.user_id = :user AND v.space = :space AND v.seq = ANY (:seqs)"
+    ).bindparams(_SEQS, _QUERIES, bindparam("space", type_=BigInteger))
+)
 _OWN_VECTORS = (
     vectors.c.tenant_id == bindparam("tenant"),
     vectors.c.user_id == bindparam("user"),
     vectors.c.space == bindparam("space"),
     among(vectors.c.seq, "seqs"),
 )
-_WHOLE = cast(vectors.c.vector, FullVector())
-_DISTANCE = _WHOLE.op("<#>", return_type=Float())(cast(bindparam("query", type_=Text), FullVector()))
-SIMILARITIES = Prepared(select(vectors.c.seq, -_DISTANCE).where(*_OWN_VECTORS))
+# One round trip for any number of texts; of each the row stored first.
+LIVE_BY_HASHES = Prepared(
+    select(*MEMORY_COLUMNS, memories.c.text_hash)
+    .ext(distinct_on(memories.c.text_hash))
+    .where(*OWNED, memories.c.text_hash == func.any(bindparam("hashes", type_=ListOf(LargeBinary))), *LIVE)
+    .order_by(memories.c.text_hash, memories.c.seq)
+)
 VECTORS = Prepared(select(vectors.c.seq, PACKED_VECTOR).where(*_OWN_VECTORS))
 
 
 class PostgresReader(Reader):
     """Implements ReadTransaction; see maas/storage/protocol.py for what each method promises."""
 
+    def __init__(self, transaction: Transaction[Any], caches: Caches, exact_up_to: int = 0) -> None:
+        super().__init__(transaction, caches)
+        self._exact_up_to = exact_up_to
+        self._scored: dict[tuple[Scope, str, bytes], Hits] = {}
+
+    def by_hash(self, scope: Scope, hashes: Collection[bytes], now: datetime) -> dict[bytes, Memory]:
+        rows = LIVE_BY_HASHES.each(self._driver, **owner(scope), hashes=hashes, now=now)
+        return {bytes(row[-1]): to_memory(row) for row in rows}
+
     def dense(self, scope: Scope, fingerprint: str, queries: Vectors, k: int, where: Where) -> list[Hits]:
         space = self._space(fingerprint)
-        if space is None:
+        if space is None or not len(queries):
             return [NOTHING for _ in queries]
         allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
-        statement = NEAREST_WITHOUT if allowed is None else NEAREST_AMONG
         seqs = left_out if allowed is None else allowed
-        asked = [_literal(query) for query in queries]
-        found: list[list[tuple[int, float]]] = [[] for _ in asked]
-        own = {**owner(scope), "space": space.space}
-        for number, seq, score in statement.each(self._driver, **own, queries=asked, k=k, seqs=seqs.tolist()):
-            found[number - 1].append((seq, score))
-        return [_hits(near) for near in found]
+        own = {**owner(scope), "space": space.space, "seqs": seqs.tolist(), "k": k}
+        known = self._facts(scope).vectors.get(space.space, 0)
+        if 0 < self._exact_up_to < (known if allowed is None else len(allowed)):
+            statement = nearest_indexed(WITHOUT if allowed is None else AMONG, space.dim)
+            search_widely(self._driver, k)
+            rows = [statement.planned_anew(self._driver, **own, queries=Reals.of(query))[0] for query in queries]
+            found = [NOTHING if row[0] is None else _unpacked(*row) for row in rows]
+        else:
+            statement = NEAREST_WITHOUT if allowed is None else NEAREST_AMONG
+            asked = {"queries": Reals.of(queries.ravel()), "count": len(queries), "dim": space.dim}
+            found = [NOTHING for _ in queries]
+            for number, *packed in statement.each(self._driver, **own, **asked):
+                found[number - 1] = _unpacked(*packed)
+        if len(queries) == 1 and not self._writes:
+            self._scored[scope, fingerprint, queries.tobytes()] = found[0]
+        return found
 
     def similarities(self, scope: Scope, fingerprint: str, query: NDArray[np.float32], seqs: Seqs) -> Scores:
         result = np.full(len(seqs), np.nan, np.float32)
         space = self._space(fingerprint)
-        if space is not None and len(seqs):
-            own = {**owner(scope), "space": space.space, "seqs": seqs.tolist(), "query": _literal(query)}
-            scores = dict(SIMILARITIES.rows(self._driver, **own))
-            result[:] = [scores.get(seq, np.nan) for seq in own["seqs"]]
+        if space is None:
+            return result
+        # A recall asks this for what it has just found, and for a few that only words have.
+        _fill_in(result, seqs, self._scored.get((scope, fingerprint, query.tobytes()), NOTHING))
+        missing = seqs[np.isnan(result)]
+        if len(missing):
+            own = {**owner(scope), "space": space.space, "seqs": missing.tolist()}
+            row = SIMILARITIES.first(self._driver, **own, queries=Reals.of(query))
+            if row is not None and row[0] is not None:
+                _fill_in(result, seqs, _unpacked(*row))
         return result
 
     def rows(self, scope: Scope, fingerprint: str, seqs: Seqs) -> tuple[NDArray[np.bool_], Vectors]:
@@ -88,10 +139,14 @@ class PostgresReader(Reader):
         return here, np.frombuffer(packed, "<f2").reshape(-1, space.dim).astype(np.float32)
 
 
-def _literal(vector: NDArray[np.floating]) -> str:
-    return f"[{','.join(map(repr, vector.tolist()))}]"
+def _unpacked(seqs: bytes, scores: bytes) -> Hits:
+    return Hits(np.frombuffer(seqs, ">i8").astype(np.int64), np.frombuffer(scores, ">f4").astype(np.float32))
 
 
-def _hits(near: Iterable[tuple[int, float]]) -> Hits:
-    pairs = list(near)
-    return Hits(np.array([seq for seq, _ in pairs], np.int64), np.array([score for _, score in pairs], np.float32))
+def _fill_in(scores: Scores, seqs: Seqs, known: Hits) -> None:
+    """Write the scores of those rows (n,) that are known, in place."""
+    if len(known.seqs):
+        order = np.argsort(known.seqs)
+        place = order[np.minimum(np.searchsorted(known.seqs, seqs, sorter=order), len(order) - 1)]
+        here = known.seqs[place] == seqs
+        scores[here] = known.scores[place[here]]

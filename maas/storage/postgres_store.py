@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
-from maas.errors import ConfigError, MaasError, NotReadyError, StorageError
+from maas.errors import ConfigError, MaasError
 from maas.settings import Settings
 from maas.storage.migrate import run_migrations, schema_revision
 from maas.storage.postgres_engine import READ, WRITE, make_postgres_engine, postgres_transaction
 from maas.storage.postgres_errors import postgres_errors
+from maas.storage.postgres_index import drop_indexes, tune
 from maas.storage.postgres_reader import PostgresReader
 from maas.storage.postgres_writer import PostgresWriter
 from maas.storage.reader import Caches
+from maas.storage.store import Store
 from maas.storage.tables import SCHEMA_REVISION
 
 MINIMUM_SERVER = 15
@@ -27,7 +29,7 @@ _EXTENSION = "vector"
 _MIGRATING = 6_173_001  # the advisory lock of whoever migrates
 
 
-class PostgresStore:
+class PostgresStore(Store[PostgresReader, PostgresWriter]):
     """Opens, and migrates, the database of ``settings``.
 
     Raises:
@@ -36,9 +38,9 @@ class PostgresStore:
     """
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(Caches.of(settings.storage.cache_bytes, vectors=0))
         self._engine = make_postgres_engine(settings)
-        self._closed = False
-        self.caches = Caches.of(settings.storage.cache_bytes, vectors=0)
+        self._exact_up_to = settings.storage.exact_up_to
         try:
             self.found_revision = self._prepare()
         except MaasError:
@@ -68,40 +70,32 @@ class PostgresStore:
                 run_migrations(opened.connection, current)
 
     @contextmanager
-    def read(self) -> Iterator[PostgresReader]:
-        self._refuse_closed()
+    def _reading(self) -> Iterator[PostgresReader]:
         with postgres_errors(), postgres_transaction(self._engine, READ) as opened:
-            yield PostgresReader(opened, self.caches)
+            yield PostgresReader(opened, self.caches, self._exact_up_to)
 
     @contextmanager
-    def write(self) -> Iterator[PostgresWriter]:
+    def _writing(self) -> Iterator[PostgresWriter]:
+        with postgres_errors(), postgres_transaction(self._engine, WRITE) as opened:
+            yield PostgresWriter(opened, self.caches, self._exact_up_to)
+
+    def _forget(self, number: int) -> None:
+        super()._forget(number)
+        with suppress(MaasError), postgres_errors():  # the rows are gone: what is left, the next `maas tune` drops
+            drop_indexes(self._engine, number)
+
+    def _dispose(self) -> None:
+        self._engine.dispose()
+
+    def tune(self, report: Callable[[str], None] = lambda _index: None) -> tuple[list[str], list[str]]:
+        """See :func:`maas.storage.postgres_index.tune`."""
         self._refuse_closed()
         with postgres_errors():
-            with postgres_transaction(self._engine, WRITE) as opened:
-                writer = PostgresWriter(opened, self.caches)
-                yield writer
-            for number in writer.erased:
-                self.caches.forget(number)
-
-    def check_writable(self) -> None:
-        try:
-            with self.write() as writer:
-                writer.touch()
-        except MaasError as error:
-            raise NotReadyError(f"the database takes no writes: {error.detail}", retry_after=1) from error
+            return tune(self._engine, self._exact_up_to, report)
 
     def wipe(self) -> bool:
         """The server's vacuum frees what was deleted, in its own time; see docs/postgres.md."""
         return False
-
-    def close(self) -> None:
-        self._closed = True
-        self.caches.clear()
-        self._engine.dispose()
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise StorageError("the store is closed; open a new PersonalMemoryBrain")
 
 
 def _refuse_old_server(connection: Connection) -> None:

@@ -19,9 +19,11 @@ from sqlalchemy import BigInteger, bindparam, delete, func, select, text, update
 from maas.records import ApiKey, Scope
 from maas.storage import statements
 from maas.storage.by_dialect import ListOf, among
+from maas.storage.engine import Transaction
 from maas.storage.postgres_reader import PostgresReader
 from maas.storage.prepared import Prepared
 from maas.storage.protocol import ReindexRun, Remembered, WriteTransaction
+from maas.storage.reader import Caches
 from maas.storage.statements import owner
 from maas.storage.tables import WordVector, postgres_memories, users, vectors
 from maas.storage.writer import IndexedTerms, Writer, of
@@ -89,8 +91,9 @@ def _scoped_methods() -> Iterator[str]:
 class PostgresWriter(Writer, PostgresReader):
     """Implements WriteTransaction; see maas/storage/protocol.py for what each method promises."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, transaction: Transaction[Any], caches: Caches, exact_up_to: int = 0) -> None:
+        super().__init__(transaction, caches)
+        self._exact_up_to = exact_up_to
         self._held: set[int | str] = set()
 
     def hold(self, scopes: Collection[Scope]) -> None:

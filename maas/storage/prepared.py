@@ -63,6 +63,11 @@ class Prepared:
         cursor = cast("Any", driver).execute(compiled.sql, compiled.bind(values))
         return map(compiled.read, cursor) if compiled.readers else cursor
 
+    def planned_anew(self, driver: psycopg.Connection[Any], **values: Any) -> list[tuple[Any, ...]]:
+        """Rows of a statement whose plan depends on its values, as that of a partial index does."""
+        compiled = self.postgresql
+        return driver.execute(cast("Any", compiled.sql), compiled.bind(values), prepare=False).fetchall()
+
     def first(self, driver: Driver, **values: Any) -> tuple[Any, ...] | None:
         """The first row, of a statement that gives at most one."""
         rows = self.rows(driver, **values)
@@ -79,7 +84,7 @@ class Prepared:
 
     def run_many(self, driver: Driver, rows: Iterable[Mapping[str, Any]]) -> None:
         compiled = self.on(driver)
-        if _is_sqlite(driver):
+        if is_sqlite(driver):
             driver.executemany(compiled.sql, map(compiled.bind, rows))
         elif type(compiled.statement) is Insert:
             compiled.copy(driver, rows)
@@ -88,7 +93,7 @@ class Prepared:
                 cursor.executemany(cast("Any", compiled.sql), map(compiled.bind, rows))
 
     def on(self, driver: Driver) -> CompiledStatement:
-        return self.sqlite if _is_sqlite(driver) else self.postgresql
+        return self.sqlite if is_sqlite(driver) else self.postgresql
 
     @property
     def sql(self) -> str:
@@ -103,7 +108,7 @@ class Prepared:
         return CompiledStatement(self._statements[1], _POSTGRES)
 
 
-def _is_sqlite(driver: Driver) -> TypeIs[sqlite3.Connection]:
+def is_sqlite(driver: Driver) -> TypeIs[sqlite3.Connection]:
     """SQLCipher's connections are SQLite's in all but their class."""
     return isinstance(driver, sqlite3.Connection) or type(driver).__module__.startswith("sqlcipher3")
 

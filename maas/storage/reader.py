@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,10 @@ from maas.records import HistoryEntry, Memory, Scope
 from maas.storage import statements
 from maas.storage.admin_queries import AdminQueries
 from maas.storage.by_dialect import joined
-from maas.storage.cache import ByteBoundedCache
+from maas.storage.cache import ByteBoundedCache, Sized
 from maas.storage.document_rows import DocumentQueries
 from maas.storage.engine import Transaction
-from maas.storage.narrowing import Narrowing, narrowing_key
+from maas.storage.facts import AtRevision, Facts, narrowing_key, numbers
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Seqs, SessionTurn, Span, Where
 from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sessions import SessionQueries
@@ -41,11 +41,13 @@ from maas.storage.vector_index import VectorIndex, unpack
 from maas.storage.where import live, narrowed, owned
 
 _REVISION_BITS = 40
-# Of the settings' bytes, what goes to turn tables, about 120 bytes a memory against 776 of a vector, and to the rows
-# that filters name.
+# Of the settings' bytes, what goes to turn tables, about 120 bytes a memory against 776 of a vector, to the rows that
+# filters name, and to what is known of users.
 _TURNS_SHARE = 0.1
 _NARROWINGS_SHARE = 0.02
+_FACTS_SHARE = 0.02
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+V = TypeVar("V", bound=Sized)
 NOTHING = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
@@ -54,7 +56,8 @@ class Caches:
     """What the store keeps in memory between transactions, by user number and what else tells them apart."""
 
     vectors: ByteBoundedCache[VectorIndex]
-    narrowings: ByteBoundedCache[Narrowing]
+    narrowings: ByteBoundedCache[AtRevision[Seqs]]
+    facts: ByteBoundedCache[AtRevision[Facts]]
     turns: ByteBoundedCache[TurnTable]
     # Rows of a table that only grows: once committed, a space stays as it is.
     spaces: dict[str, SpaceRow] = field(default_factory=dict)
@@ -64,17 +67,20 @@ class Caches:
     @classmethod
     def of(cls, limit: int, *, vectors: int | None = None) -> Caches:
         """Caches of ``limit`` bytes together; of these ``vectors`` for vectors, unset: what the others leave."""
-        turns, narrowings = int(limit * _TURNS_SHARE), int(limit * _NARROWINGS_SHARE)
+        shares = (_TURNS_SHARE, _NARROWINGS_SHARE, _FACTS_SHARE)
+        turns, narrowings, facts = (int(limit * share) for share in shares)
         return cls(
-            vectors=ByteBoundedCache(limit - turns - narrowings if vectors is None else vectors),
+            vectors=ByteBoundedCache(limit - turns - narrowings - facts if vectors is None else vectors),
             narrowings=ByteBoundedCache(narrowings),
+            facts=ByteBoundedCache(facts),
             turns=ByteBoundedCache(turns),
         )
 
     def forget(self, number: int) -> None:
         for cache in (self.vectors, self.narrowings):
             cache.drop(lambda key: isinstance(key, tuple) and key[0] == number)
-        self.turns.drop(lambda key: key == number)
+        for by_number in (self.facts, self.turns):
+            by_number.drop(lambda key: key == number)
         self.counted.discard(number)
 
     def cached_vectors(self, number: int) -> int:
@@ -84,6 +90,7 @@ class Caches:
     def clear(self) -> None:
         self.vectors.clear()
         self.narrowings.clear()
+        self.facts.clear()
         self.turns.clear()
 
 
@@ -162,8 +169,16 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
             return Coverage(0, 0)
         if space is None:
             return Coverage(0, user.memories)
-        vectors = statements.VECTOR_COUNT.scalar(self._driver, **owner(scope), space=space.space)
-        return Coverage(vectors or 0, user.memories)
+        return Coverage(self._facts(scope).vectors.get(space.space, 0), user.memories)
+
+    def any_importance(self, scope: Scope) -> bool:
+        return self._facts(scope).important
+
+    def latest(self, scope: Scope, now: datetime) -> datetime | None:
+        latest = self._facts(scope).latest
+        if latest is not None and latest > now:
+            latest = statements.LATEST.scalar(self._driver, **owner(scope), now=now)
+        return latest
 
     def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
         layout = self.layout(scope)
@@ -259,10 +274,10 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
         if where.as_of is not None:  # a view of its own, seldom asked for twice
             query = select(joined(memories.c.seq)).where(owned(scope), live(where), narrowed(where))
             return numbers(self._connection.execute(query).scalar()), None
-        left_out = numbers(statements.EXPIRED.scalar(self._driver, **owner(scope), now=where.now))
+        facts = self._facts(scope)
+        left_out = facts.expired(where.now)
         if not where.include_superseded:
-            superseded = numbers(statements.SUPERSEDED.scalar(self._driver, **owner(scope)))
-            left_out = np.concatenate([left_out, superseded])
+            left_out = np.concatenate([left_out, facts.superseded])
         if not where.narrows:
             return None, left_out
         allowed = self._narrowed(scope, where)
@@ -275,15 +290,26 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
 
         def ask() -> Seqs:
             query = select(joined(memories.c.seq)).where(owned(scope), narrowed(where))
-            return numbers(self._connection.execute(query).scalar())
+            return np.sort(numbers(self._connection.execute(query).scalar()))
 
+        return self._kept(self._caches.narrowings, (user.number, narrowing_key(where)), user.revision, ask)
+
+    def _facts(self, scope: Scope) -> Facts:
+        def ask() -> Facts:
+            row = statements.FACTS.first(self._driver, **owner(scope))
+            assert row is not None, "a row of subqueries"
+            return Facts.of(row)
+
+        user = self._user(scope)
+        return ask() if user is None else self._kept(self._caches.facts, user.number, user.revision, ask)
+
+    def _kept(self, cache: ByteBoundedCache[AtRevision[V]], key: Any, revision: int, ask: Callable[[], V]) -> V:
         if self._writes:  # its revision may never be committed
-            return np.sort(ask())
-        key = (user.number, narrowing_key(where))
-        narrowing = self._caches.narrowings.get(key, Narrowing)
-        rows = narrowing.rows(user.revision, ask)
-        self._caches.narrowings.settle(key, narrowing)
-        return rows
+            return ask()
+        entry: AtRevision[V] = cache.get(key, AtRevision)
+        value = entry.value(revision, ask)
+        cache.settle(key, entry)
+        return value
 
     def _vectors(self, scope: Scope, seq: int) -> dict[str, NDArray[np.float16]]:
         query = select(spaces.c.fingerprint, PACKED_VECTOR).select_from(vectors)
@@ -303,8 +329,3 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
 
     def _seqs(self, scope: Scope) -> Seqs:
         return numbers(statements.ALL_SEQS.scalar(self._driver, **owner(scope)))
-
-
-def numbers(listed: str | None) -> Seqs:
-    """What group_concat gives: "3,5,8", or NULL for no rows."""
-    return np.fromstring(listed or "", np.int64, sep=",")

@@ -13,8 +13,9 @@ from maas.embedders.protocol import Vectors
 from maas.errors import StorageError
 from maas.records import Scope
 from maas.storage import statements
+from maas.storage.facts import numbers
 from maas.storage.protocol import Hits, LexicalHits, Scores, Seqs, Where
-from maas.storage.reader import NOTHING, Reader, numbers
+from maas.storage.reader import NOTHING, Reader
 from maas.storage.statements import owner
 from maas.storage.tables import upkeep
 from maas.storage.vector_index import VectorIndex

@@ -6,20 +6,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from maas.errors import MaasError, NotReadyError, StorageError
+from maas.errors import MaasError
 from maas.settings import Settings
 from maas.storage.engine import make_engines, storage_errors, transaction
 from maas.storage.migrate import upgrade
 from maas.storage.reader import Caches
 from maas.storage.sqlite_reader import SqliteReader
 from maas.storage.sqlite_writer import SqliteWriter
+from maas.storage.store import Store
 
 _CHECKPOINT_PATIENCE_MS = 250
 _CHECKPOINT_TRIES = 4
 _MERGED_PAGES = 500
 
 
-class SqliteStore:
+class SqliteStore(Store[SqliteReader, SqliteWriter]):
     """Opens, and migrates, the database of ``settings``.
 
     Raises:
@@ -27,10 +28,9 @@ class SqliteStore:
     """
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(Caches.of(settings.storage.cache_bytes))
         self._reader, self._writer = make_engines(settings)
         self._write_lock = threading.Lock()
-        self._closed = False
-        self.caches = Caches.of(settings.storage.cache_bytes)
         try:
             with storage_errors():
                 self.found_revision = upgrade(self._writer)
@@ -39,38 +39,18 @@ class SqliteStore:
             raise
 
     @contextmanager
-    def read(self) -> Iterator[SqliteReader]:
-        self._refuse_closed()
+    def _reading(self) -> Iterator[SqliteReader]:
         with storage_errors(), transaction(self._reader, "BEGIN") as opened:
             yield SqliteReader(opened, self.caches)
 
     @contextmanager
-    def write(self) -> Iterator[SqliteWriter]:
-        self._refuse_closed()
-        with self._write_lock, storage_errors():
-            with transaction(self._writer, "BEGIN IMMEDIATE") as opened:
-                writer = SqliteWriter(opened, self.caches)
-                yield writer
-            # Only after the commit: a reader that saw the user's rows until then may use its cache until then.
-            for number in writer.erased:
-                self.caches.forget(number)
+    def _writing(self) -> Iterator[SqliteWriter]:
+        with self._write_lock, storage_errors(), transaction(self._writer, "BEGIN IMMEDIATE") as opened:
+            yield SqliteWriter(opened, self.caches)
 
-    def check_writable(self) -> None:
-        try:
-            with self.write() as writer:
-                writer.touch()
-        except MaasError as error:
-            raise NotReadyError(f"the database takes no writes: {error.detail}", retry_after=1) from error
-
-    def close(self) -> None:
-        self._closed = True
-        self.caches.clear()
+    def _dispose(self) -> None:
         self._reader.dispose()
         self._writer.dispose()
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise StorageError("the store is closed; open a new PersonalMemoryBrain")
 
     def wipe(self) -> bool:
         with self.read() as reader:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     Boolean,
+    ColumnElement,
     Select,
     Text,
     bindparam,
@@ -48,7 +49,7 @@ from maas.storage.tables import (
 _TENANT: BindParameter[str] = bindparam("tenant")
 _USER: BindParameter[str] = bindparam("user")
 _NOW = bindparam("now", type_=memories.c.expires_at.type)
-_OWNED = (memories.c.tenant_id == _TENANT, memories.c.user_id == _USER)
+OWNED = (memories.c.tenant_id == _TENANT, memories.c.user_id == _USER)
 _OWN_VECTORS = (
     vectors.c.tenant_id == _TENANT,
     vectors.c.user_id == _USER,
@@ -63,7 +64,7 @@ def owner(scope: Scope) -> dict[str, str]:
 
 def _hinted(columns: Any, hint: str) -> Select[Any]:
     """SQLite does not know how few rows a user has or an index holds; left to itself it may read all of a user's."""
-    return select(*columns).with_hint(memories, hint, "sqlite").where(*_OWNED)
+    return select(*columns).with_hint(memories, hint, "sqlite").where(*OWNED)
 
 
 USER = Prepared(select(users).where(users.c.tenant_id == _TENANT, users.c.user_id == _USER))
@@ -92,12 +93,6 @@ ADD_SPACE = Prepared(
     postgresql=postgres_insert(spaces).values(_NEW_SPACE).on_conflict_do_nothing().returning(spaces.c.space),
 )
 
-VECTOR_COUNT = Prepared(
-    select(user_spaces.c.vectors).where(
-        user_spaces.c.tenant_id == _TENANT, user_spaces.c.user_id == _USER, user_spaces.c.space == bindparam("space")
-    )
-)
-
 API_KEY = Prepared(select(api_keys.c.secret_sha256, *API_KEY_COLUMNS).where(api_keys.c.id == bindparam("id")))
 
 BY_ID = Prepared(_hinted(MEMORY_COLUMNS, "INDEXED BY memories_id").where(memories.c.id == bindparam("id")))
@@ -113,23 +108,14 @@ _IMPORTANCE = func.coalesce(cast(memories.c.importance, Text), "nan")
 _TRAITS = tuple(joined(column) for column in (memories.c.seq, memories.c.created_at, _IMPORTANCE))
 TRAITS = Prepared(_hinted(_TRAITS, "NOT INDEXED").where(among(memories.c.seq, "seqs")))
 
-ANY_IMPORTANCE = Prepared(
-    _hinted((memories.c.seq,), "INDEXED BY memories_important").where(memories.c.importance.is_not(None)).limit(1)
-)
+_NEWEST = func.max(memories.c.created_at, type_=memories.c.created_at.type)
+LATEST = Prepared(_hinted((_NEWEST,), "INDEXED BY memories_created").where(memories.c.created_at <= _NOW))
 
-LATEST = Prepared(
-    _hinted((func.max(memories.c.created_at, type_=memories.c.created_at.type),), "INDEXED BY memories_created").where(
-        memories.c.created_at <= _NOW
-    )
-)
+LIVE = (memories.c.expires_at.is_(None) | (memories.c.expires_at > _NOW), memories.c.superseded_by.is_(None))
 
 LIVE_BY_HASH = Prepared(
     _hinted(MEMORY_COLUMNS, "INDEXED BY memories_hash")
-    .where(
-        memories.c.text_hash == bindparam("hash"),
-        memories.c.expires_at.is_(None) | (memories.c.expires_at > _NOW),
-        memories.c.superseded_by.is_(None),
-    )
+    .where(memories.c.text_hash == bindparam("hash"), *LIVE)
     .order_by(memories.c.seq)
     .limit(1)
 )
@@ -139,11 +125,30 @@ EXISTING_IDS = Prepared(_hinted((memories.c.id,), "INDEXED BY memories_id").wher
 # A list of numbers as text is the cheapest way through the driver.
 _SEQS = (joined(memories.c.seq),)
 
-EXPIRED = Prepared(_hinted(_SEQS, "INDEXED BY memories_expiring").where(memories.c.expires_at <= _NOW))
 
-SUPERSEDED = Prepared(_hinted(_SEQS, "INDEXED BY memories_superseded").where(memories.c.superseded_by.is_not(None)))
+def _pairs(first: Any, second: Any) -> ColumnElement[Any]:
+    return joined(cast(first, Text) + "," + cast(type_coerce(second, BigInteger), Text))
 
-ALL_SEQS = Prepared(select(*_SEQS).where(*_OWNED))
+
+# What is known of a user, all in one round trip; read by Facts.of.
+FACTS = Prepared(
+    select(
+        _hinted(_SEQS, "INDEXED BY memories_superseded").where(memories.c.superseded_by.is_not(None)).scalar_subquery(),
+        _hinted((_pairs(memories.c.seq, memories.c.expires_at),), "INDEXED BY memories_expiring")
+        .where(memories.c.expires_at.is_not(None))
+        .scalar_subquery(),
+        _hinted((memories.c.seq,), "INDEXED BY memories_important")
+        .where(memories.c.importance.is_not(None))
+        .limit(1)
+        .scalar_subquery(),
+        _hinted((_NEWEST,), "INDEXED BY memories_created").scalar_subquery(),
+        select(_pairs(user_spaces.c.space, user_spaces.c.vectors))
+        .where(user_spaces.c.tenant_id == _TENANT, user_spaces.c.user_id == _USER)
+        .scalar_subquery(),
+    )
+)
+
+ALL_SEQS = Prepared(select(*_SEQS).where(*OWNED))
 
 CHANGED_TURNS = Prepared(
     _hinted(
@@ -237,7 +242,8 @@ POSTINGS = Prepared(
     postgresql=text(
         "SELECT (SELECT rtrim(string_agg(repeat(m.seq || ',',"
         " CAST(ts_rank_cd('{1,1,1,1}', m.words, wanted.query) AS integer)), '' ORDER BY m.seq), ',')"
-        " FROM memories m WHERE m.tenant_id = :tenant AND m.user_id = :user AND m.words @@ wanted.query)"
+        # A word belongs to one user alone: no other index but that of words may help to find it.
+        " FROM memories m WHERE m.tenant_id = :tenant AND m.user_id || '' = :user AND m.words @@ wanted.query)"
         " FROM (SELECT number, CAST('''' || replace(term, '''', '''''') || '''' AS tsquery) AS query"
         " FROM unnest(:terms) WITH ORDINALITY AS listed (term, number)) AS wanted ORDER BY wanted.number"
     ).bindparams(bindparam("terms", type_=ListOf(Text))),
@@ -276,11 +282,11 @@ DROP_VERSIONS = Prepared(
     )
 )
 
-DROP_MEMORY = Prepared(delete(memories).where(*_OWNED, memories.c.id == bindparam("id")))
+DROP_MEMORY = Prepared(delete(memories).where(*OWNED, memories.c.id == bindparam("id")))
 
 REVIVE = Prepared(
     update(memories)
-    .where(*_OWNED, memories.c.superseded_by == bindparam("id"))
+    .where(*OWNED, memories.c.superseded_by == bindparam("id"))
     .values(superseded_by=null(), superseded_at=null(), revision=bindparam("revision"))
 )
 
@@ -291,7 +297,7 @@ EXPIRED_MEMORIES = Prepared(
 DROP_FROM_SPACE = Prepared(delete(vectors).where(*_OWN_VECTORS, vectors.c.seq == bindparam("row")))
 
 MARK_CHANGED = Prepared(
-    update(memories).where(*_OWNED, memories.c.seq == bindparam("row")).values(revision=bindparam("at_revision"))
+    update(memories).where(*OWNED, memories.c.seq == bindparam("row")).values(revision=bindparam("at_revision"))
 )
 
 DROP_VECTORS = Prepared(
@@ -305,7 +311,7 @@ DROP_VECTORS = Prepared(
 
 SUPERSEDE = Prepared(
     update(memories)
-    .where(*_OWNED, memories.c.id == bindparam("old"))
+    .where(*OWNED, memories.c.id == bindparam("old"))
     .values(
         {
             c: bindparam(c.name, type_=c.type)

@@ -11,15 +11,18 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import BigInteger, Column, Float, LargeBinary, MetaData, Table, Text, TypeDecorator
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import UserDefinedType
 
 SCHEMA_REVISION = "0006"
 MAX_POSITIONS = 255  # a tsvector counts no further
+_OID_OF_REAL = 700
+_REAL = np.dtype([("size", ">i4"), ("value", ">f4")])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -60,15 +63,6 @@ class PlainJson(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
-class FullVector(UserDefinedType[Any]):
-    """pgvector's type of four bytes a number: what those of two are computed with."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "vector"
-
-
 class PackedVector(TypeDecorator[bytes]):
     """Numbers of two bytes, little-endian in the program and in SQLite; PostgreSQL sends and receives a ``halfvec``."""
 
@@ -90,6 +84,17 @@ class Lexemes(bytes):
     """A tsvector in binary."""
 
 
+class Reals(bytes):
+    """An array of ``real`` in binary."""
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating]) -> Reals:
+        """From (n,)."""
+        items = np.empty(len(values), _REAL)
+        items["size"], items["value"] = 4, values
+        return cls(struct.pack(">iiIii", 1, 0, _OID_OF_REAL, len(values), 1) + items.tobytes())
+
+
 class WordVector(TypeDecorator[tuple[int, Sequence[str]]]):
     """A user's number and the terms of a text as PostgreSQL receives a ``tsvector``: (number, terms).
 
@@ -104,12 +109,14 @@ class WordVector(TypeDecorator[tuple[int, Sequence[str]]]):
             return None
         number, terms = value
         counted = Counter(terms)
-        lexemes = [struct.pack(">i", len(counted))]
-        for term, count in counted.items():
-            shown = min(count, MAX_POSITIONS)
-            lexemes.append(f"{number}_{term}\0".encode())
-            lexemes.append(struct.pack(f">H{shown}H", shown, *range(1, shown + 1)))
-        return Lexemes(b"".join(lexemes))
+        lexemes = [f"{number}_{term}\0".encode() + _positions(count) for term, count in counted.items()]
+        return Lexemes(struct.pack(">i", len(lexemes)) + b"".join(lexemes))
+
+
+@lru_cache(maxsize=MAX_POSITIONS)
+def _positions(count: int) -> bytes:
+    shown = min(count, MAX_POSITIONS)
+    return struct.pack(f">H{shown}H", shown, *range(1, shown + 1))
 
 
 metadata = MetaData()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -31,13 +30,6 @@ class TimeQueries:
             np.fromstring(created or "", np.int64, sep=",")[place],
             np.fromstring(importance or "", np.float64, sep=",")[place],
         )
-
-    def any_importance(self, scope: Scope) -> bool:
-        return statements.ANY_IMPORTANCE.first(self._transaction.driver, **owner(scope)) is not None
-
-    def latest(self, scope: Scope, now: datetime) -> datetime | None:
-        latest: datetime | None = statements.LATEST.scalar(self._transaction.driver, **owner(scope), now=now)
-        return latest
 
     def earlier_versions(self, scope: Scope, where: Where, limit: int) -> dict[int, HistoryEntry]:
         version, other = memory_versions.c, memory_versions.alias().c

@@ -236,8 +236,12 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
     def drop_other_spaces(self, scope: Scope, fingerprint: str, *beside: str) -> None:
         if self.coverage(scope, fingerprint).complete:
             kept = select(spaces.c.space).where(spaces.c.fingerprint.in_([fingerprint, *beside]))
-            for table in (vectors, user_spaces):
-                self._connection.execute(delete(table).where(*of(table, scope), table.c.space.not_in(kept)))
+            dropped = [
+                self._connection.execute(delete(table).where(*of(table, scope), table.c.space.not_in(kept))).rowcount
+                for table in (vectors, user_spaces)
+            ]
+            if any(dropped):
+                self._touch_user(scope)
 
     def start_reindex(self, fingerprint: str, at: datetime) -> int:
         values = {"fingerprint": fingerprint, "state": "running", "started_at": at, "beat_at": at}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -17,8 +18,10 @@ from maas.recall.analysis import document_terms
 from maas.records import Scope
 from maas.storage import postgres_reader, statements
 from maas.storage.opening import open_store
+from maas.storage.postgres_engine import register_types
 from maas.storage.prepared import Prepared
 from maas.storage.protocol import Where
+from maas.storage.tables import Reals
 from tests.fakes import ContextualFakeEmbedder
 from tests.postgres import Server
 
@@ -140,6 +143,7 @@ def crowded(postgres: Server) -> Iterator[psycopg.Connection[Any]]:
             " (SELECT * FROM memories LIMIT 1) one"
         )
         connection.execute("ANALYZE")
+        register_types(connection)
         yield connection
 
 
@@ -156,8 +160,9 @@ def test_a_user_is_searched_by_their_own_index(crowded: psycopg.Connection[Any])
 
 def searched_by_index(crowded: psycopg.Connection[Any], user: str) -> None:
     own = {"tenant": "default", "user": user}
-    query = f"[{','.join(['0.25'] * 16)}]"
-    near = planned(crowded, postgres_reader.NEAREST_WITHOUT, **own, space=1, queries=[query], k=10, seqs=[])
+    query = Reals.of(np.full(16, 0.25))
+    asked = {"queries": query, "count": 1, "dim": 16, "k": 10}
+    near = planned(crowded, postgres_reader.NEAREST_WITHOUT, **own, space=1, seqs=[], **asked)
     assert "vectors_pkey" in near, near
     assert re.search(r"tenant_id = .*user_id = ", near), near
     number = crowded.execute("SELECT number FROM users WHERE user_id = %s", (user,)).fetchone()
