@@ -34,8 +34,7 @@ _INDEXES = """
     WHERE i.indrelid = 'vectors'::regclass AND c.relname LIKE %s"""
 # The same as the exact search, but for the cast, which is the index's own expression: no other statement can meet it.
 _NEAREST = """
-    SELECT string_agg(int8send(near.seq), '' ORDER BY near.cosine DESC, near.seq DESC),
-        string_agg(float4send(near.cosine), '' ORDER BY near.cosine DESC, near.seq DESC)
+    SELECT string_agg(int8send(near.seq), ''), string_agg(float4send(near.cosine), '')
     FROM (
         SELECT found.seq, CAST(-(CAST(found.vector AS vector) <#> CAST(CAST(:queries AS real[]) AS vector)) AS real)
             AS cosine

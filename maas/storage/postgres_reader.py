@@ -28,9 +28,7 @@ _QUERIES = bindparam("queries", type_=LargeBinary)
 # The negative inner product: of unit vectors, the cosine. Found with the question in two bytes a number, which is
 # fastest, and scored with it whole. What is found comes packed: a row for each number would take longer than all else.
 _NEAREST = """
-    SELECT asked.number,
-        string_agg(int8send(near.seq), '' ORDER BY near.cosine DESC, near.seq DESC),
-        string_agg(float4send(near.cosine), '' ORDER BY near.cosine DESC, near.seq DESC)
+    SELECT asked.number, string_agg(int8send(near.seq), ''), string_agg(float4send(near.cosine), '')
     FROM (
         SELECT number, CAST((CAST(:queries AS real[]))[(number - 1) * :dim + 1 : number * :dim] AS vector) AS vector
         FROM generate_series(1, :count) AS number OFFSET 0
@@ -44,24 +42,23 @@ _NEAREST = """
         ) AS found
     ) AS near
     GROUP BY asked.number"""
+# The question is read once, not anew for each row.
+_SCORES = """
+    SELECT string_agg(int8send(v.seq), ''), string_agg(float4send(CAST(-(CAST(v.vector AS vector)
+        <#> (SELECT CAST(CAST(:queries AS real[]) AS vector))) AS real)), '')
+    FROM vectors v WHERE v.tenant_id = :tenant AND v.user_id = :user AND v.space = :space AND [searched]"""
 
 
-def _nearest(searched: str) -> Prepared:
-    numbers = (bindparam(name, type_=BigInteger) for name in ("count", "dim", "space", "k"))
-    return Prepared(text(_NEAREST.replace("[searched]", searched)).bindparams(_SEQS, _QUERIES, *numbers))
+def _searching(statement: str, searched: str, *numbers: str) -> Prepared:
+    bound = (bindparam(name, type_=BigInteger) for name in ("space", *numbers))
+    return Prepared(text(statement.replace("[searched]", searched)).bindparams(_SEQS, _QUERIES, *bound))
 
 
 WITHOUT, AMONG = "v.seq <> ALL (:seqs)", "v.seq = ANY (:seqs)"
-NEAREST_WITHOUT = _nearest(WITHOUT)
-NEAREST_AMONG = _nearest(AMONG)
-# The question is read once, not anew for each row.
-SIMILARITIES = Prepared(
-    text(
-        "SELECT string_agg(int8send(v.seq), ''), string_agg(float4send(CAST(-(CAST(v.vector AS vector)"
-        " <#> (SELECT CAST(CAST(:queries AS real[]) AS vector))) AS real)), '')"
-        " FROM vectors v WHERE v.tenant_id = :tenant AND v.user_id = :user AND v.space = :space AND v.seq = ANY (:seqs)"
-    ).bindparams(_SEQS, _QUERIES, bindparam("space", type_=BigInteger))
-)
+NEAREST_WITHOUT = _searching(_NEAREST, WITHOUT, "count", "dim", "k")
+NEAREST_AMONG = _searching(_NEAREST, AMONG, "count", "dim", "k")
+SCORES_WITHOUT = _searching(_SCORES, WITHOUT)
+SCORES_AMONG = _searching(_SCORES, AMONG)
 _OWN_VECTORS = (
     vectors.c.tenant_id == bindparam("tenant"),
     vectors.c.user_id == bindparam("user"),
@@ -96,19 +93,23 @@ class PostgresReader(Reader):
             return [NOTHING for _ in queries]
         allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
         seqs = left_out if allowed is None else allowed
-        own = {**owner(scope), "space": space.space, "seqs": seqs.tolist(), "k": k}
-        known = self._facts(scope).vectors.get(space.space, 0)
-        if 0 < self._exact_up_to < (known if allowed is None else len(allowed)):
+        own = {**owner(scope), "space": space.space, "seqs": seqs.tolist()}
+        searched = self._facts(scope).vectors.get(space.space, 0) if allowed is None else len(allowed)
+        if 0 < self._exact_up_to < searched:
             statement = nearest_indexed(WITHOUT if allowed is None else AMONG, space.dim)
             search_widely(self._driver, k)
-            rows = [statement.planned_anew(self._driver, **own, queries=Reals.of(query))[0] for query in queries]
-            found = [NOTHING if row[0] is None else _unpacked(*row) for row in rows]
+            rows = [statement.planned_anew(self._driver, **own, k=k, queries=Reals.of(query))[0] for query in queries]
+            found = [_ranked(*row) for row in rows]
+        elif searched <= k:  # all are wanted
+            statement = SCORES_WITHOUT if allowed is None else SCORES_AMONG
+            rows = [statement.rows(self._driver, **own, queries=Reals.of(query))[0] for query in queries]
+            found = [_ranked(*row) for row in rows]
         else:
             statement = NEAREST_WITHOUT if allowed is None else NEAREST_AMONG
-            asked = {"queries": Reals.of(queries.ravel()), "count": len(queries), "dim": space.dim}
+            asked = {"queries": Reals.of(queries.ravel()), "count": len(queries), "dim": space.dim, "k": k}
             found = [NOTHING for _ in queries]
             for number, *packed in statement.each(self._driver, **own, **asked):
-                found[number - 1] = _unpacked(*packed)
+                found[number - 1] = _ranked(*packed)
         if len(queries) == 1 and not self._writes:
             self._scored[scope, fingerprint, queries.tobytes()] = found[0]
         return found
@@ -123,9 +124,8 @@ class PostgresReader(Reader):
         missing = seqs[np.isnan(result)]
         if len(missing):
             own = {**owner(scope), "space": space.space, "seqs": missing.tolist()}
-            row = SIMILARITIES.first(self._driver, **own, queries=Reals.of(query))
-            if row is not None and row[0] is not None:
-                _fill_in(result, seqs, _unpacked(*row))
+            (row,) = SCORES_AMONG.rows(self._driver, **own, queries=Reals.of(query))
+            _fill_in(result, seqs, _ranked(*row))
         return result
 
     def rows(self, scope: Scope, fingerprint: str, seqs: Seqs) -> tuple[NDArray[np.bool_], Vectors]:
@@ -139,8 +139,12 @@ class PostgresReader(Reader):
         return here, np.frombuffer(packed, "<f2").reshape(-1, space.dim).astype(np.float32)
 
 
-def _unpacked(seqs: bytes, scores: bytes) -> Hits:
-    return Hits(np.frombuffer(seqs, ">i8").astype(np.int64), np.frombuffer(scores, ">f4").astype(np.float32))
+def _ranked(packed_seqs: bytes | None, packed_scores: bytes | None) -> Hits:
+    """Best first, of equals the one stored last; None for no rows."""
+    seqs = np.frombuffer(packed_seqs or b"", ">i8").astype(np.int64)
+    scores = np.frombuffer(packed_scores or b"", ">f4").astype(np.float32)
+    order = np.lexsort((-seqs, -scores))
+    return Hits(seqs[order], scores[order])
 
 
 def _fill_in(scores: Scores, seqs: Seqs, known: Hits) -> None:

@@ -23,6 +23,8 @@ SCHEMA_REVISION = "0006"
 MAX_POSITIONS = 255  # a tsvector counts no further
 _OID_OF_REAL = 700
 _REAL = np.dtype([("size", ">i4"), ("value", ">f4")])
+# json.dumps would make one anew for each value.
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -55,7 +57,7 @@ class PlainJson(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return None if value is None else _encode_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         if value == "{}":  # as most memories have it

@@ -162,9 +162,10 @@ def searched_by_index(crowded: psycopg.Connection[Any], user: str) -> None:
     own = {"tenant": "default", "user": user}
     query = Reals.of(np.full(16, 0.25))
     asked = {"queries": query, "count": 1, "dim": 16, "k": 10}
-    near = planned(crowded, postgres_reader.NEAREST_WITHOUT, **own, space=1, seqs=[], **asked)
-    assert "vectors_pkey" in near, near
-    assert re.search(r"tenant_id = .*user_id = ", near), near
+    for statement in (postgres_reader.NEAREST_WITHOUT, postgres_reader.SCORES_WITHOUT):
+        near = planned(crowded, statement, **own, space=1, seqs=[], **asked)
+        assert "vectors_pkey" in near, near
+        assert re.search(r"tenant_id = .*user_id = ", near), near
     number = crowded.execute("SELECT number FROM users WHERE user_id = %s", (user,)).fetchone()
     assert number is not None
     words = planned(crowded, statements.POSTINGS, **own, terms=[f"{number[0]}_fish"])
