@@ -93,8 +93,8 @@ class StorageSettings(Section):
     exact_up_to: int = Field(
         50_000,
         ge=0,
-        description="Vectors of one user that PostgreSQL compares one by one; beyond, it takes the index that "
-        "`maas tune` makes. 0: always one by one.",
+        description="Vectors of one user that are compared one by one. Beyond, candidates are chosen first: on SQLite"
+        " by a sketch in memory, on PostgreSQL by the index that `maas tune` makes. 0: always one by one.",
     )
     durability: Literal["normal", "full"] = Field(
         "normal", description="normal survives a crash of the process, full a loss of power as well."

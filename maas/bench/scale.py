@@ -7,21 +7,31 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from maas.bench.corpus import generated_texts, questions
 from maas.bench.embedded import OnProgress, metered_brain
 from maas.bench.embedder import WordSumEmbedder
 from maas.bench.measure import EncodeMeter, Samples, Usage
+from maas.embedders.protocol import Vectors
+from maas.records import DEFAULT_TENANT, Scope
+from maas.storage.opening import open_store
+from maas.storage.protocol import Where
+from maas.storage.vector_index import wait_for_sketches
 
 if TYPE_CHECKING:
     from maas.brain import PersonalMemoryBrain
     from maas.settings import Settings
 
 BATCH = 1000
+NEAREST_ASKED = 50
+_ROUNDING = 1e-5
 
 
 class ScaleSizes(BaseModel):
@@ -63,6 +73,7 @@ def bench_scale(settings: Settings, sizes: ScaleSizes, report: OnProgress) -> di
             ready = time.perf_counter() - started
             brain.recall("What happened first?", user_id="large")
             first = time.perf_counter() - started - ready
+        nearest = _nearest_found(here, report)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     return {
         "scale": {
@@ -76,6 +87,7 @@ def bench_scale(settings: Settings, sizes: ScaleSizes, report: OnProgress) -> di
             "cache_mb": round(settings.storage.cache_bytes / 1e6, 1),
             "ready_seconds": round(ready, 3),
             "large_user_first_recall_seconds": round(first, 3),
+            **nearest,
             **usage.report,
         }
     }
@@ -122,10 +134,57 @@ def _ask_large_user(
         brain.store_batch([{"user_id": "large", "text": text} for text in batch])
         report("fill the large user", min(start + BATCH, sizes.large_user), sizes.large_user)
     brain.recall("What happened first?", user_id="large")
+    wait_for_sketches()
     samples = Samples(meter)
     for question in itertools.islice(_questions(), sizes.recalls):
         samples.time(brain.recall, question, user_id="large")
     return {"memories": sizes.large_user, **samples.report()}
+
+
+def _nearest_found(settings: Settings, report: OnProgress) -> dict[str, Any]:
+    """How many of the large user's ten nearest vectors are found, for questions and for random directions."""
+    asked = {
+        "questions": WordSumEmbedder().encode(questions(NEAREST_ASKED)),
+        "random": _directions(NEAREST_ASKED, WordSumEmbedder.dim),
+    }
+    (exact, _), (found, seconds) = (
+        _nearest(settings.model_copy(update={"storage": storage}), asked)
+        for storage in (settings.storage.model_copy(update={"exact_up_to": 0}), settings.storage)
+    )
+    report("compare", 1, 1)
+    shares = {
+        f"large_user_recall_at_10_{name}": round(float(np.mean(found[name] >= exact[name][:, -1:] - _ROUNDING)), 4)
+        for name in asked
+    }
+    return {"large_user_chosen_in_seconds": seconds, **shares}
+
+
+def _nearest(settings: Settings, asked: dict[str, Vectors]) -> tuple[dict[str, Vectors], float]:
+    """Cosines (n, 10) of the nearest for each of the (n, dim) directions, and seconds until candidates are chosen."""
+    scope, where = Scope(DEFAULT_TENANT, "large"), Where(now=datetime.now(UTC))
+    started = time.perf_counter()
+    with closing(open_store(settings)) as store:
+        with store.read() as transaction:
+            transaction.dense(scope, WordSumEmbedder.fingerprint, asked["random"][:1], 10, where)
+        wait_for_sketches()
+        seconds = round(time.perf_counter() - started, 3)
+        with store.read() as transaction:
+            cosines = {
+                name: np.array(
+                    [
+                        transaction.dense(scope, WordSumEmbedder.fingerprint, one[None, :], 10, where)[0].scores
+                        for one in directions
+                    ]
+                )
+                for name, directions in asked.items()
+            }
+    return cosines, seconds
+
+
+def _directions(count: int, dim: int) -> Vectors:
+    drawn = np.random.default_rng(0).standard_normal((count, dim), dtype=np.float32)
+    directions: Vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return directions
 
 
 def _questions() -> Iterator[str]:

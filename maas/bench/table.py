@@ -95,8 +95,11 @@ def _rows(report: dict[str, Any]) -> Iterator[list[str]]:
             yield _row(f"first recall, {where}", step["recall_first"], scale["embedder"])
             yield _row(f"recall again, {where}", step["recall_again"], scale["embedder"])
         large = scale["large_user_recall"]
+        nearest = f"recall@10 {scale['large_user_recall_at_10_questions']}"
         yield _row(
-            f"recall, one user of {large['memories']:,}", large, f"disk {scale['disk_mb']:,.0f} MB; {_use(scale)}"
+            f"recall, one user of {large['memories']:,}",
+            large,
+            f"{nearest}; disk {scale['disk_mb']:,.0f} MB; {_use(scale)}",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,10 @@ from maas.embedders.protocol import Vectors
 from maas.errors import StorageError
 from maas.records import Scope
 from maas.storage import statements
+from maas.storage.engine import Transaction
 from maas.storage.facts import numbers
 from maas.storage.protocol import Hits, LexicalHits, Scores, Seqs, Where
-from maas.storage.reader import NOTHING, Reader
+from maas.storage.reader import NOTHING, Caches, Reader
 from maas.storage.statements import owner
 from maas.storage.tables import upkeep
 from maas.storage.vector_index import VectorIndex
@@ -28,6 +30,10 @@ LOOKED_UP = 32
 
 class SqliteReader(Reader):
     """Implements ReadTransaction; see maas/storage/protocol.py for what each method promises."""
+
+    def __init__(self, transaction: Transaction[Any], caches: Caches, exact_up_to: int = 0) -> None:
+        super().__init__(transaction, caches)
+        self._exact_up_to = exact_up_to
 
     def dense(self, scope: Scope, fingerprint: str, queries: Vectors, k: int, where: Where) -> list[Hits]:
         index = self._vector_index(scope, fingerprint)
@@ -81,7 +87,8 @@ class SqliteReader(Reader):
             return statements.CHANGED_VECTORS.each(self._driver, **own, since=since)
 
         key = (user.number, space.space)
-        index = self._caches.vectors.get(key, lambda: VectorIndex(space.dim))
+        room = self._caches.vectors.limit
+        index = self._caches.vectors.get(key, lambda: VectorIndex(space.dim, exact_up_to=self._exact_up_to, room=room))
         index.sync(user.revision, user.reset_revision, seqs, changed)
         self._caches.vectors.settle(key, index)
         return index

@@ -31,6 +31,7 @@ class SqliteStore(Store[SqliteReader, SqliteWriter]):
         super().__init__(Caches.of(settings.storage.cache_bytes))
         self._reader, self._writer = make_engines(settings)
         self._write_lock = threading.Lock()
+        self._exact_up_to = settings.storage.exact_up_to
         try:
             with storage_errors():
                 self.found_revision = upgrade(self._writer)
@@ -41,12 +42,12 @@ class SqliteStore(Store[SqliteReader, SqliteWriter]):
     @contextmanager
     def _reading(self) -> Iterator[SqliteReader]:
         with storage_errors(), transaction(self._reader, "BEGIN") as opened:
-            yield SqliteReader(opened, self.caches)
+            yield SqliteReader(opened, self.caches, self._exact_up_to)
 
     @contextmanager
     def _writing(self) -> Iterator[SqliteWriter]:
         with self._write_lock, storage_errors(), transaction(self._writer, "BEGIN IMMEDIATE") as opened:
-            yield SqliteWriter(opened, self.caches)
+            yield SqliteWriter(opened, self.caches, self._exact_up_to)
 
     def _dispose(self) -> None:
         self._reader.dispose()

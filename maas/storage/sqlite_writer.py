@@ -11,6 +11,8 @@ from sqlalchemy import delete, text
 
 from maas.records import Scope
 from maas.storage import statements
+from maas.storage.engine import Transaction
+from maas.storage.reader import Caches
 from maas.storage.rows import words_of
 from maas.storage.sqlite_reader import WIPE, SqliteReader
 from maas.storage.statements import owner
@@ -25,6 +27,10 @@ _COUNT_TERMS = text(
 
 class SqliteWriter(Writer, SqliteReader):
     """Implements WriteTransaction; see maas/storage/protocol.py for what each method promises."""
+
+    def __init__(self, transaction: Transaction[Any], caches: Caches, exact_up_to: int = 0) -> None:
+        super().__init__(transaction, caches)
+        self._exact_up_to = exact_up_to
 
     def hold(self, scopes: Collection[Scope]) -> None:
         """Nobody else writes anything."""

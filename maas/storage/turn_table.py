@@ -90,7 +90,8 @@ class TurnTable:
             )
             for row in rows
         ]
-        return np.sort(np.array(coded, _COLUMNS), order="seq")
+        table = np.array(coded, _COLUMNS)
+        return table[np.argsort(table["seq"], kind="stable")]
 
 
 def _laid_out(rows: NDArray[np.void], speakers: tuple[str, ...]) -> Layout:

@@ -1,12 +1,14 @@
 """One user's vectors of one space in FAISS, kept in step with the database by the user's revision.
 
 They lie there as in the database, in float16. The twin to read is :func:`brute_force`; a test holds the two equal
-over random histories.
+over random histories. Where there are many, a sketch of them names candidates, made in the background while every row
+is compared; what is found is compared exactly in either case.
 """
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -18,12 +20,23 @@ from numpy.typing import NDArray
 from maas.embedders.protocol import Vectors
 from maas.errors import StorageError
 from maas.storage.protocol import Hits, Scores, Seqs
+from maas.storage.sketch import FEWEST, SAMPLE, Sketch, sketch_bytes
 
 _CHUNK = 10_000
 _FIXED_BYTES = 1_000
 _NORM_TOLERANCE = 0.1
 # From here on unpacking the rows once and multiplying matrices is faster than FAISS's pass for each query.
 _MANY_QUERIES = 8
+# Rows the sketch names: enough that the best ten of a million random directions are among them, or so many for each
+# that is wanted.
+_CANDIDATES = 2_000
+_CANDIDATES_EACH = 10
+_MOST_WANTED = 1_000
+# Where fewer of the rows may be found, comparing these is as fast.
+_LEAST_SHARE = 0.25
+_MAKING = "maas-sketch"
+# Of the sketch: with more it is made anew.
+_MOST_OUTDATED = 0.1
 
 LoadVectors = Callable[[int], Iterator[tuple[int, bytes]]]
 LoadSeqs = Callable[[], Seqs]
@@ -35,11 +48,21 @@ def pack(vector: NDArray[np.floating]) -> bytes:
 
 
 class VectorIndex:
-    """Exact inner-product search over rows; on unit vectors that is the cosine. Safe to share between threads."""
+    """Inner-product search over rows; on unit vectors that is the cosine. Safe to share between threads.
 
-    def __init__(self, dim: int) -> None:
+    Args:
+        exact_up_to: rows that are all compared; among more a sketch chooses. 0: always all of them.
+        room: bytes that the index may take with its sketch; without enough for both there is none.
+    """
+
+    def __init__(self, dim: int, *, exact_up_to: int = 0, room: int = 0) -> None:
         self.dim = dim
         self.revision = 0
+        self._exact_up_to = exact_up_to
+        self._room = room
+        self._sketch: Sketch | None = None
+        self._sketching: threading.Thread | None = None
+        self._late: list[Seqs] = []
         self._exact: Any = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
         self._index: Any = faiss.IndexIDMap(self._exact)
         self._newest = 0
@@ -51,7 +74,8 @@ class VectorIndex:
 
     @property
     def nbytes(self) -> int:
-        return len(self) * (2 * self.dim + 24) + _FIXED_BYTES
+        sketched = 0 if self._sketch is None else self._sketch.nbytes
+        return len(self) * (2 * self.dim + 24) + sketched + _FIXED_BYTES
 
     def sync(self, revision: int, reset_revision: int, seqs: LoadSeqs, changed: LoadVectors) -> None:
         """Catch up with the database.
@@ -73,6 +97,7 @@ class VectorIndex:
             while chunk := list(islice(rows, _CHUNK)):
                 self._put(np.array([seq for seq, _ in chunk], np.int64), [blob for _, blob in chunk])
             self.revision = revision
+            self._renew_sketch()
 
     def search(
         self, queries: Vectors, k: int, *, allowed: Seqs | None = None, hidden: Seqs | None = None
@@ -82,6 +107,10 @@ class VectorIndex:
             k = min(k, len(self) if allowed is None else min(len(allowed), len(self)))
             if k == 0:
                 return [Hits(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+            if self._chosen_by_sketch(queries, k, allowed, hidden):
+                found = [self._search_sketch(query, k, allowed, hidden) for query in queries]
+                if all(len(hits.seqs) == k for hits in found):
+                    return found
             if len(queries) >= _MANY_QUERIES:
                 return self._search_many(queries, k, allowed, hidden)
             # Both selectors must outlive the search: faiss keeps bare pointers.
@@ -96,6 +125,57 @@ class VectorIndex:
                 parameters = _parameters(inverse)
             scores, seqs = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         return [Hits(row[row >= 0], score[row >= 0]) for row, score in zip(seqs, scores, strict=True)]
+
+    def _chosen_by_sketch(self, queries: Vectors, k: int, allowed: Seqs | None, hidden: Seqs | None) -> bool:
+        if self._sketch is None or len(queries) >= _MANY_QUERIES or k > _MOST_WANTED:
+            return False
+        searched = self._searched(allowed, hidden)
+        return searched > self._exact_up_to and searched >= _LEAST_SHARE * len(self._sketch)
+
+    def _searched(self, allowed: Seqs | None, hidden: Seqs | None) -> int:
+        if allowed is not None:
+            return len(allowed)
+        return len(self) - (0 if hidden is None else len(hidden))
+
+    def _search_sketch(self, query: NDArray[np.float32], k: int, allowed: Seqs | None, hidden: Seqs | None) -> Hits:
+        assert self._sketch is not None
+        wanted = max(_CANDIDATES, _CANDIDATES_EACH * k) * len(self._sketch) // self._searched(allowed, hidden)
+        seqs = self._sketch.candidates(query, wanted)
+        chosen = hidden if allowed is None else allowed
+        if chosen is not None and len(chosen):
+            seqs = seqs[np.isin(seqs, chosen, invert=allowed is None)]
+        here, vectors = self._rows(seqs)
+        return brute_force(seqs[here], vectors, query, k)
+
+    def _renew_sketch(self) -> None:
+        """Have a sketch made where one is wanted and none is, or the one there is names too many that are gone."""
+        outdated = self._sketch is None or len(self._sketch) - len(self) > _MOST_OUTDATED * len(self)
+        many = self._exact_up_to and len(self) > max(self._exact_up_to, FEWEST)
+        if not outdated or not many or self._sketching is not None or self.dim % 2:
+            return
+        if len(self) * (2 * self.dim + 24 + sketch_bytes(self.dim)) + _FIXED_BYTES > self._room:
+            return
+        self._late = []
+        seqs: Seqs = faiss.vector_to_array(self._index.id_map)
+        # Without a hold on the index: an index that is dropped while its sketch is made ends the work.
+        self._sketching = threading.Thread(target=_make_sketch, args=(weakref.ref(self), seqs), name=_MAKING)
+        self._sketching.start()
+
+    def take_sketch(self, sketch: Sketch | None) -> None:
+        """Search by it from now on, with what came while it was made; None: it could not be made."""
+        with self._lock:
+            self._sketching = None
+            if sketch is not None:
+                for seqs in self._late:
+                    here, vectors = self._rows(seqs)
+                    sketch.add(seqs[here], vectors)
+                self._sketch = sketch
+            self._late = []
+
+    @property
+    def sketched(self) -> bool:
+        """Whether a sketch chooses among the rows by now."""
+        return self._sketch is not None
 
     def _search_many(self, queries: Vectors, k: int, allowed: Seqs | None, hidden: Seqs | None) -> list[Hits]:
         """:meth:`search` by matrix products: scores (q, rows) a chunk of rows at a time, ``k`` kept of each chunk."""
@@ -130,12 +210,15 @@ class VectorIndex:
     def rows(self, seqs: Seqs) -> tuple[NDArray[np.bool_], Vectors]:
         """Which of the rows (n,) are here, and the vectors of those, (m, dim)."""
         with self._lock:
-            if not len(self):
-                return np.zeros(len(seqs), np.bool_), np.empty((0, self.dim), np.float32)
-            known, order = self._in_order()
-            place = np.minimum(np.searchsorted(known, seqs), len(known) - 1)
-            here = known[place] == seqs
-            return here, self._unpacked(self._codes()[order[place[here]]])
+            return self._rows(seqs)
+
+    def _rows(self, seqs: Seqs) -> tuple[NDArray[np.bool_], Vectors]:
+        if not len(self):
+            return np.zeros(len(seqs), np.bool_), np.empty((0, self.dim), np.float32)
+        known, order = self._in_order()
+        place = np.minimum(np.searchsorted(known, seqs), len(known) - 1)
+        here = known[place] == seqs
+        return here, self._unpacked(self._codes()[order[place[here]]])
 
     def _in_order(self) -> tuple[Seqs, Seqs]:
         """Rows (n,) ascending, and where each lies in the index."""
@@ -163,11 +246,48 @@ class VectorIndex:
         codes = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(blobs), 2 * self.dim)
         # A damaged vector would give a wrong score, and nobody would see it.
         with np.errstate(all="ignore"):
-            norms = np.linalg.norm(self._unpacked(codes), axis=1)
+            vectors = self._unpacked(codes)
+            norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
             if not (np.abs(norms - 1) < _NORM_TOLERANCE).all():
                 raise damaged()
         self._index.add_sa_codes(codes, seqs)
+        if self._sketch is not None:
+            self._sketch.add(seqs, vectors)
+        if self._sketching is not None:
+            self._late.append(seqs)
         self._newest = max(self._newest, int(seqs.max()))
+
+
+def _make_sketch(index: weakref.ref[VectorIndex], seqs: Seqs) -> None:
+    sketch: Sketch | None = None
+    step = max(1, len(seqs) // SAMPLE)
+    try:
+        here = index()
+        if here is None:
+            return
+        _, sample = here.rows(seqs[::step])
+        del here
+        made = Sketch(sample)
+        for start in range(0, len(seqs), _CHUNK):
+            here = index()
+            if here is None:
+                return
+            chunk = seqs[start : start + _CHUNK]
+            present, vectors = here.rows(chunk)
+            del here
+            made.add(chunk[present], vectors)
+        sketch = made
+    finally:
+        here = index()
+        if here is not None:
+            here.take_sketch(sketch)
+
+
+def wait_for_sketches() -> None:
+    """Until none is being made in this process."""
+    for thread in threading.enumerate():
+        if thread.name == _MAKING:
+            thread.join()
 
 
 def unpack(blob: bytes) -> NDArray[np.float16]:
