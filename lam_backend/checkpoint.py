@@ -18,8 +18,6 @@ from lam_backend.config import LAMConfig
 
 RELEASED = Path(__file__).parent / "weights" / "lam-base-v1"
 WEIGHTS_FILE = "model.safetensors"
-BASE_HEADS = 12
-"""Heads of all-MiniLM-L6-v2, the base: 384 channels, 12 heads, 6 layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +37,9 @@ class Checkpoint:
         return f"{self.name}:{self.config.d_model}:mean:{self.digest[:16]}"
 
     def agreeing_config(self, asked: Mapping[str, Any] | LAMConfig | None) -> LAMConfig:
-        """The checkpoint's config; ValueError when ``asked`` says otherwise on any field it names.
-
-        A mapping of d_model, num_layers and num_heads may describe the base instead: with ``num_heads=12`` it names the
-        shape of all-MiniLM-L6-v2, whose projections a checkpoint takes over and may group into fewer heads.
-        """
+        """The checkpoint's config; ValueError when ``asked`` says otherwise on any field it names."""
         wanted = asked.to_dict() if isinstance(asked, LAMConfig) else dict(asked or {})
         LAMConfig.from_dict(wanted)
-        of_base = not isinstance(asked, LAMConfig) and {"d_model", "num_layers"} <= set(wanted)
-        if of_base and wanted.get("num_heads") == BASE_HEADS and BASE_HEADS % self.config.num_heads == 0:
-            del wanted["num_heads"]
         held = self.config.to_dict()
         for key, value in wanted.items():
             if held[key] != value:

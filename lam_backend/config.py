@@ -17,8 +17,7 @@ class LAMConfig:
     """
 
     d_model: int = 384
-    num_heads: int = 6
-    """The fused kernel of onnxruntime takes its fast path from 64 channels a head on: 6 heads of the 384."""
+    num_heads: int = 12
     num_layers: int = 6
     segment_length: int = 512
     chunk_length: int = 64
@@ -27,7 +26,7 @@ class LAMConfig:
     flux: bool = True
     backward: bool = True
     conv: bool = False
-    gate_rank: int = 64
+    gate_rank: int = 0
     """Rank of the output gate's projection; 0 is a full matrix."""
 
     def __post_init__(self) -> None:

@@ -75,8 +75,8 @@ def test_batch_sizes(released: LAMEncoder) -> None:
 
 def test_both_graphs_say_what_the_torch_model_says(layer: DeltaNet6Layer, bundle: Path) -> None:
     expected = layer.encode(TEXTS)
-    # In a mean of three tokens the 8-bit error does not average out.
-    for precision, of_sentences, of_all in (("fp32", 0.9999, 0.9999), ("int8", 0.995, 0.98)):
+    # In a mean of two or three tokens the 8-bit error does not average out.
+    for precision, of_sentences, of_all in (("fp32", 0.9999, 0.9999), ("int8", 0.995, 0.97)):
         cosines = (LAMEncoder(bundle, precision).encode(TEXTS) * expected).sum(axis=1)
         assert cosines[: len(SENTENCES)].min() >= of_sentences, precision
         assert cosines.min() >= of_all, precision
