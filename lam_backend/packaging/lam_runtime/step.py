@@ -29,7 +29,7 @@ class Step:
     def __init__(self, graph: Path, config: dict[str, Any], pad_id: int, threads: int | None) -> None:
         self.layers, heads, size = (int(config[key]) for key in ("layers", "heads", "head_dim"))
         self.memory_shape = (self.layers, heads, size, size)
-        self._rows = int(config["memory_rows"])  # of the graph, a text
+        self._rows = int(config.get("memory_rows", 1))  # of the graph, a text; bundles before it had one
         self._inputs = [f"s{layer}" for layer in range(self.layers)]
         self._outputs = [f"r{layer}" for layer in range(self.layers)]
         self._graph, self._config, self._pad_id = graph, config, pad_id
