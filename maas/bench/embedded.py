@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OnProgress = Callable[[str, int, int], None]
 USER = "bench"
 BATCH = 100
+WAYS = ("new_filter", "same_filter", "lexical", "dense", "dated", "mmr", "explain")
+"""How a question is asked besides plainly: what each ingredient of a recall costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,10 @@ def bench_store(
 def bench_recall(
     brain: PersonalMemoryBrain, meter: EncodeMeter, sizes: Sizes, docs: Path | None, report: OnProgress
 ) -> dict[str, Any]:
-    """Questions to one user, after a first one that loads the user's index: plain, and through filters.
+    """Questions to one user, after a first one that loads the user's index: plain, and in the ways of ``WAYS``.
 
-    ``recall_new_filter`` gives each question a filter never seen before, ``recall_same_filter`` one and the same.
+    ``new_filter`` gives each question a filter never seen before, ``same_filter`` one and the same; ``dated`` names a
+    time in each.
     """
     user = f"{USER}-recall"
     texts = take_texts(sizes.memories, docs, seed=1)
@@ -109,17 +112,23 @@ def bench_recall(
         report("fill", min(start + 500, len(texts)), len(texts))
     first = Samples(meter)
     first.time(brain.recall, "What happened first?", user_id=user)
-    filters: dict[str, Callable[[int], dict[str, Any] | None]] = {
-        "recall": lambda _: None,
-        "recall_new_filter": lambda number: {"metadata.n": {"gte": number}},
-        "recall_same_filter": lambda _: {"metadata.n": {"lt": sizes.memories // 3}},
+    ways: dict[str, Callable[[int], dict[str, Any]]] = {
+        "new_filter": lambda number: {"filters": {"metadata.n": {"gte": number}}},
+        "same_filter": lambda _: {"filters": {"metadata.n": {"lt": sizes.memories // 3}}},
+        "lexical": lambda _: {"mode": "lexical"},
+        "dense": lambda _: {"mode": "dense"},
+        "mmr": lambda _: {"mmr": True},
+        "explain": lambda _: {"explain": True},
     }
     results: dict[str, Any] = {}
-    for name, chosen in filters.items():
+    for way in ("", *WAYS):
         asked = Samples(meter)
+        name = f"recall_{way}".rstrip("_")
         with Usage() as usage:
             for number, question in enumerate(questions(sizes.recalls), 1):
-                asked.time(brain.recall, question, user_id=user, filters=chosen(number))
+                options = ways[way](number) if way in ways else {}
+                query = f"{question} It was in May 2022." if way == "dated" else question
+                asked.time(brain.recall, query, user_id=user, **options)
                 report(name.replace("_", " "), number, sizes.recalls)
         results[name] = {**asked.report(), "memories": len(texts), **usage.report}
     results["recall"]["first_ms"] = first.report()["latency_ms"]["p50"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from maas.bench.concurrency import CLIENTS
+from maas.bench.embedded import WAYS
 from maas.bench.peers.race import CALLS, OWN
 
 HEADER = ["what", "calls", "p50 ms", "p95 ms", "p99 ms", "of it encoding", "overhead p50", "per second", "note"]
@@ -78,7 +79,7 @@ def _rows(report: dict[str, Any]) -> Iterator[list[str]]:
         yield _row("store", store, _use(store))
     if batch := report.get("batch_store"):
         yield _row("batch store of 100", batch, f"{100 * batch['share_of_encoder']:.0f} % of the encoder alone")
-    for name in ("recall", "recall_new_filter", "recall_same_filter"):
+    for name in ("recall", *(f"recall_{way}" for way in WAYS)):
         if recall := report.get(name):
             yield _row(f"{name.replace('_', ' ')} among {recall['memories']:,}", recall, _use(recall))
     for call, result in report.get("concurrency", {}).items():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from maas.bench.corpus import questions, take_texts
+from maas.bench.embedded import WAYS
 from maas.bench.embedder import WordSumEmbedder
 from maas.bench.measure import EncodeMeter, Samples, latency_ms
 from maas.cli import main
@@ -47,7 +48,7 @@ def test_store_reports_overhead_beside_encoding(capsys: pytest.CaptureFixture[st
 
 def test_recall_and_scale(capsys: pytest.CaptureFixture[str]) -> None:
     report = bench(capsys, "recall")
-    for name in ("recall", "recall_new_filter", "recall_same_filter"):
+    for name in ("recall", *(f"recall_{way}" for way in WAYS)):
         assert (report[name]["calls"], report[name]["memories"]) == (8, 250)
     scale = bench(capsys, "scale", "--users", "10", "--memories-per-user", "4")["scale"]
     assert scale["embedder"] == "bench-word-sum"
