@@ -37,7 +37,7 @@ class LAMAttention(nn.Module):
         self.value = nn.Linear(d, d)
         self.output = nn.Linear(d, d)
         self.memories = 2 if config.memory == "pair" else 1
-        self.directions = 2 if config.backward else 1
+        self.directions = config.directions
         scans = self.memories * self.directions
         self.decay = nn.Linear(d, scans * h)
         self.decay_rate = nn.Parameter(torch.zeros(scans, h))

@@ -40,6 +40,11 @@ class LAMConfig:
     def head_dim(self) -> int:
         return self.d_model // self.num_heads
 
+    @property
+    def directions(self) -> int:
+        """Forward, and backward within a segment where the form has it."""
+        return 2 if self.backward else 1
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from a mapping; a name that is no field is an error that lists the fields."""

@@ -53,7 +53,7 @@ def activation_ranges(model: DeltaNet6Layer, seed: int = 0) -> Ranges:
     for length in LENGTHS:
         ids = random.integers(0, model.vocabulary, (TEXTS_A_LENGTH, min(length, config.segment_length)))
         ids[:, 0], ids[:, -1] = model.tokenizer.cls_id, model.tokenizer.sep_id
-        memories = len(ids) * (2 if config.backward else 1)
+        memories = len(ids) * config.directions
         empty = np.zeros((memories, config.num_heads, config.head_dim, config.head_dim), dtype=np.float32)
         feed = {"ids": ids, "mask": np.ones(ids.shape, dtype=np.float32)}
         feed |= {f"s{layer}": empty for layer in range(config.num_layers)}

@@ -51,7 +51,6 @@ class _Exporter:
     def __init__(self, model: DeltaNet6Layer, graph: GraphBuilder, linear: Linear) -> None:
         self.source, self.config, self.graph, self.linear = model, model.config, graph, linear
         self.width = model.config.d_model
-        self.directions = 2 if model.config.backward else 1
 
     def model(self) -> onnx.ModelProto:
         graph, config = self.graph, self.config
@@ -87,7 +86,7 @@ class _Exporter:
         never one row to two. Backward, a token's own trace is left out: it belongs to the forward direction. So what is
         written comes a step later than what reads it, and the first of it is silenced.
         """
-        graph, r = self.graph, self.directions
+        graph, r = self.graph, self.config.directions
         self.length = graph.node("Shape", ids, start=1, end=2)
         onward = _Place(np.arange(self.config.segment_length), 0)
         asks, writes, reads = [onward], [onward], [onward]
@@ -201,7 +200,7 @@ class _Exporter:
         columns = [_matrix(part) for part in (layer.query, layer.key, layer.value, gate)]
         biases = [_bias(part) for part in (layer.query, layer.key, layer.value, gate)]
         sizes = [2 * self.width, self.width, columns[-1].shape[1], 0]
-        for direction in range(self.directions):
+        for direction in range(self.config.directions):
             its = slice(direction * h, (direction + 1) * h)
             columns += [-_matrix(layer.decay)[:, its], _matrix(layer.strength)[:, its]]
             biases += [-_bias(layer.decay)[its], _bias(layer.strength)[its]]

@@ -102,7 +102,7 @@ def _write_configs(model: DeltaNet6Layer, folder: Path, measured: dict[str, Any]
     _write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine", "prompts": {}})
     described: dict[str, Any] = {
         "name": NAME, "dim": model.dim, "layers": config.num_layers, "heads": config.num_heads,
-        "head_dim": config.head_dim, "memory_rows": 2 if config.backward else 1,
+        "head_dim": config.head_dim, "memory_rows": config.directions,
         "segment_length": config.segment_length, "pooling": "mean",
         "fingerprint": model.fingerprint, "default_precision": DEFAULT_PRECISION,
         "graphs": GRAPHS,

@@ -149,13 +149,14 @@ def load_lessons(data: Path, cache: Path, plan: FinetunePlan, stronger: Path | N
         for kind, found in pairs.items():
             share = plan.pair_share * len(found) / max(1, total)
             lessons[f"pair/{kind}"] = Lesson(TwoSides(found, plan.batch_pairs), share, plan.pair_weight)
+    synonyms = load_synonyms(data) if plan.question_share or plan.passage_share else {}
     if plan.question_share:
         windows = load_windows(data, count=plan.window_count, characters=plan.window_characters, seed=plan.seed)
-        asking = QuestionsToTurns(windows, load_synonyms(data), plan.batch_windows)
+        asking = QuestionsToTurns(windows, synonyms, plan.batch_windows)
         lessons["question"] = Lesson(asking, plan.question_share, plan.question_weight)
     if plan.passage_share:
         documents = load_documents(data, count=plan.document_count, characters=plan.passage_characters, seed=plan.seed)
-        reading = QueriesToPassages(documents, load_synonyms(data), plan.batch_documents)
+        reading = QueriesToPassages(documents, synonyms, plan.batch_documents)
         lessons["passage"] = Lesson(reading, plan.passage_share, plan.passage_weight)
     return lessons
 

@@ -15,6 +15,7 @@ import numpy as np
 from lam_backend.training import sources
 from lam_backend.training.blocklist import Blocklist, sentences
 from lam_backend.training.questions import question
+from lam_backend.training.shares import drawn
 
 SHARES = {"answer": 0.3, "news": 0.25, "article": 0.45}
 """Share of each kind of document."""
@@ -61,21 +62,16 @@ def load_documents(data: Path, *, count: int, characters: int, seed: int) -> lis
     """About ``count`` documents by ``SHARES``; a passage has at most ``characters``, blocked texts are dropped."""
     blocklist = Blocklist.read(data / "eval" / "blocklist_sha1.txt.gz")
     readers = {"answer": _answers, "news": _news, "article": _articles}
-    documents: list[Document] = []
-    for index, (kind, share) in enumerate(SHARES.items()):
-        rng = np.random.default_rng([seed, 300 + index])
-        wanted = len(documents) + int(count * share)
-        found = list(readers[kind](data / "train"))
-        for chosen in rng.permutation(len(found)):
-            title, paragraphs = found[chosen]
-            if title and blocklist.blocks(title):
-                continue
-            passages = _passages(list(blocklist.allowed(paragraphs)), int(rng.integers(characters // 3, characters)))
-            if passages:
-                documents.append(Document(title, tuple(passages[: 1 if kind == "answer" else 2])))
-            if len(documents) >= wanted:
-                break
-    return documents
+
+    def documents(kind: str, found: tuple[str, list[str]], rng: np.random.Generator) -> Iterator[Document]:
+        title, paragraphs = found
+        if title and blocklist.blocks(title):
+            return
+        passages = _passages(list(blocklist.allowed(paragraphs)), int(rng.integers(characters // 3, characters)))
+        if passages:
+            yield Document(title, tuple(passages[: 1 if kind == "answer" else 2]))
+
+    return drawn(SHARES, count, (seed, 300), lambda kind: readers[kind](data / "train"), documents)
 
 
 def _answers(folder: Path) -> Iterator[tuple[str, list[str]]]:

@@ -18,6 +18,7 @@ from lam_backend.evaluation.bm25 import STOP_WORDS
 from lam_backend.text_file import lines
 from lam_backend.training import sources
 from lam_backend.training.blocklist import Blocklist, sentences
+from lam_backend.training.shares import drawn
 
 SHARES = {"topical": 0.5, "tasks": 0.2, "news": 0.3}
 """Share of each kind of conversation; news are stories whose sentences stand as turns without a speaker."""
@@ -96,19 +97,13 @@ def load_windows(data: Path, *, count: int, characters: int, seed: int) -> list[
     """About ``count`` windows of at most ``characters`` each, in the shares of ``SHARES``; blocked turns left out."""
     blocklist = Blocklist.read(data / "eval" / "blocklist_sha1.txt.gz")
     readers = {"topical": _topical, "tasks": _tasks, "news": _news}
-    windows: list[Window] = []
-    for index, (kind, share) in enumerate(SHARES.items()):
-        rng = np.random.default_rng([seed, 200 + index])
-        wanted = len(windows) + int(count * share)
-        conversations = list(readers[kind](data / "train"))
-        for chosen in rng.permutation(len(conversations)):
-            turns = [turn.strip() for turn in conversations[chosen]]
-            kept = [turn for turn in turns if turn and not blocklist.blocks(turn)]
-            windows.extend(_windows(kept, characters, "" if kind == "news" else None, rng))
-            if len(windows) >= wanted:
-                break
-        del windows[wanted:]
-    return windows
+
+    def windows(kind: str, turns: list[str], rng: np.random.Generator) -> Iterator[Window]:
+        said = [turn.strip() for turn in turns]
+        kept = [turn for turn in said if turn and not blocklist.blocks(turn)]
+        return _windows(kept, characters, "" if kind == "news" else None, rng)
+
+    return drawn(SHARES, count, (seed, 200), lambda kind: readers[kind](data / "train"), windows)
 
 
 def _topical(folder: Path) -> Iterator[list[str]]:

@@ -75,7 +75,12 @@ class VectorIndex:
     @property
     def nbytes(self) -> int:
         sketched = 0 if self._sketch is None else self._sketch.nbytes
-        return len(self) * (2 * self.dim + 24) + sketched + _FIXED_BYTES
+        return self._plain_bytes + sketched
+
+    @property
+    def _plain_bytes(self) -> int:
+        """Without a sketch."""
+        return len(self) * (2 * self.dim + 24) + _FIXED_BYTES
 
     def sync(self, revision: int, reset_revision: int, seqs: LoadSeqs, changed: LoadVectors) -> None:
         """Catch up with the database.
@@ -153,7 +158,7 @@ class VectorIndex:
         many = self._exact_up_to and len(self) > max(self._exact_up_to, FEWEST)
         if not outdated or not many or self._sketching is not None or self.dim % 2:
             return
-        if len(self) * (2 * self.dim + 24 + sketch_bytes(self.dim)) + _FIXED_BYTES > self._room:
+        if self._plain_bytes + len(self) * sketch_bytes(self.dim) > self._room:
             return
         self._late = []
         seqs: Seqs = faiss.vector_to_array(self._index.id_map)
