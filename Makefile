@@ -92,7 +92,7 @@ $(ADAPTERS)/installed: pyproject.toml constraints.txt tests/adapters/requirement
 	@echo "Installing the frameworks that maas has adapters for into $(ADAPTERS); the first time takes some minutes"
 	@$(PYTHON) -m venv $(ADAPTERS)
 	$(ADAPTERS_PYTHON) -m pip --disable-pip-version-check install -qq -c constraints.txt \
-	  -e '.[langchain,langgraph,llamaindex,mcp,postgres]' -r tests/adapters/requirements.txt
+	  -e '.[langchain,langgraph,llamaindex,mcp,postgres,redaction]' -r tests/adapters/requirements.txt
 	@touch $@
 
 $(AUDIT)/installed: constraints.txt
