@@ -70,6 +70,8 @@ def test_the_sdist_holds_the_sources_of_everything(sdist: Path) -> None:
         "README.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "LICENSE",
+        "NOTICE",
         "config.yaml",
         "constraints.txt",
         "Makefile",
@@ -104,6 +106,18 @@ def test_the_wheel_holds_what_runs_and_nothing_beside(wheel: Path) -> None:
     packages = {path.relative_to(ROOT).as_posix() for folder in ("maas", "lam_backend") for path in python_of(folder)}
     assert packages <= names
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"maas", "lam_backend"}
+    assert {name.partition("/")[2] for name in names if "/licenses/" in name} == {"licenses/LICENSE", "licenses/NOTICE"}
+
+
+def test_the_notice_leads_to_each_licence() -> None:
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    held = {path.relative_to(ROOT).as_posix() for folder in ("maas", "lam_backend") for path in licences_of(folder)}
+    assert held
+    assert {path for path in held if path not in notice} == set()
+
+
+def licences_of(folder: str) -> list[Path]:
+    return list((ROOT / folder).rglob("LICENSE*"))
 
 
 def python_of(folder: str) -> list[Path]:
