@@ -13,7 +13,7 @@ import structlog
 from maas.errors import MaasError
 from maas.settings import LogSettings
 
-_CHATTY = ("alembic.runtime.plugins", "sentence_transformers", "httpx2", "httpcore2", "mcp")
+_CHATTY = ("alembic.runtime.plugins", "faiss.loader", "sentence_transformers", "httpx2", "httpcore2", "mcp")
 # Errors whose words are about this machine or this program. Others may quote what they were given.
 _PLAIN_WORDS = (MaasError, OSError, sqlite3.Error, ImportError, MemoryError)
 _LEFT_OUT = "(its words are left out: they may quote what somebody said)"

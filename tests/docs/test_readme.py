@@ -36,6 +36,7 @@ class Server:
     url: str
     key: str
     output: str
+    log: Path
 
 
 def environment(data_dir: Path, **variables: str) -> dict[str, str]:
@@ -71,7 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             output = read_until_listening(process, log)
             key = re.search(r"maas_[a-z0-9]+_[A-Za-z0-9]+", output)
             assert key, f"no key was printed: {output}"
-            yield Server(f"http://127.0.0.1:{port}", key[0], output)
+            yield Server(f"http://127.0.0.1:{port}", key[0], output, log)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
@@ -103,6 +104,7 @@ def test_no_block_is_left_out() -> None:
 def test_make_serve_listens_where_it_is_told_and_prints_the_key_once(server: Server) -> None:
     assert f"listening on {server.url}" in server.output
     assert server.output.count(server.key) == 1
+    assert "Error" not in server.log.read_text(), "whoever starts it for the first time would think that it failed"
 
 
 def test_make_test_runs_pytest(tmp_path: Path) -> None:
