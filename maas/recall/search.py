@@ -14,7 +14,7 @@ from maas.recall.analysis import document_terms, query_terms
 from maas.recall.diversity import diversified
 from maas.recall.fusion import CURVES, Values
 from maas.recall.late_interaction import POOL, WEIGHT, LateInteraction
-from maas.recall.lexical import K1, SESSION, Layout
+from maas.recall.lexical import K1, SESSION, Layout, highest
 from maas.recall.past import Past
 from maas.recall.priors import Priors, raise_odds
 from maas.records import Memory, Mode, Scope, SearchHit
@@ -147,12 +147,13 @@ def _word_parts(words: LexicalHits, seqs: Seqs, question: str) -> tuple[Seqs, di
     layout = words.layout
     places = layout.places(seqs)
     seqs, places = seqs[places >= 0], places[places >= 0]
+    own, turn, session = words.evidence.at(places)
     spoken = set(document_terms(question))
     to_assistant = not _ADDRESSES_ASSISTANT.isdisjoint(document_terms(_REQUEST.sub("", question)))
     return seqs, {
-        "lexical": words.evidence.own[places],
-        "neighbours": (words.evidence.turn - words.evidence.own)[places],
-        "session": SESSION * words.evidence.session[places],
+        "lexical": own,
+        "neighbours": turn - own,
+        "session": SESSION * session,
         "speaker": fusion.SPEAKER * _named(layout, spoken)[layout.speaker[places]],
         "role": np.where(layout.assistant[places] & (not to_assistant), fusion.ASSISTANT, 0.0),
     }
@@ -217,8 +218,10 @@ def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, prior
         created, importance = traits.created, traits.importance
     else:
         layout = transaction.layout(scope)
-        # The last is for rows that a newer snapshot, which the layout may show, has removed: nobody will see them.
-        created, importance = np.append(layout.created, 0)[layout.places(ranking.seqs)], None
+        # Rows that a newer snapshot, which the layout may show, has removed get any time: nobody will see them.
+        places = layout.places(ranking.seqs)
+        created, importance = np.zeros(len(places), np.int64), None
+        created[places >= 0] = layout.created[places[places >= 0]]
     factors = priors.odds(created, importance)
     return replace(ranking, scores=raise_odds(ranking.scores, factors), factors=factors) if factors else ranking
 
@@ -226,11 +229,7 @@ def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, prior
 def _contenders(ranking: Ranking, min_score: float, k: int) -> NDArray[np.int64]:
     """Places of the ``k`` best and of all that tie with the last of them: only then can ties be settled."""
     good = np.flatnonzero(ranking.scores >= min_score)
-    if len(good) > k:
-        scores = ranking.scores[good]
-        last = np.partition(scores, -k)[-k]
-        good = good[scores >= last]
-    return good
+    return good[highest(ranking.scores[good], k)]
 
 
 def _hit(memory: Memory, ranking: Ranking, place: int, question: Question) -> SearchHit:

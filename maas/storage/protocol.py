@@ -60,7 +60,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class LexicalHits(Hits):
-    """The best by :func:`maas.recall.lexical.combined`, and what the words say of every memory of the user."""
+    """The best by :attr:`maas.recall.lexical.Shares.combined`, and what the words say of every memory of the user."""
 
     layout: Layout
     evidence: Evidence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import and_, or_, select
 
 from maas.ids import tag_of
-from maas.recall.lexical import Layout, bm25, combined
+from maas.recall.lexical import Layout, Posting, bm25, highest
 from maas.records import HistoryEntry, Memory, Scope
 from maas.storage import statements
 from maas.storage.admin_queries import AdminQueries
@@ -21,6 +21,7 @@ from maas.storage.cache import ByteBoundedCache, Sized
 from maas.storage.document_rows import DocumentQueries
 from maas.storage.engine import Transaction
 from maas.storage.facts import AtRevision, Facts, narrowing_key, numbers
+from maas.storage.postings import KeptPosting, postings_of
 from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Seqs, SessionTurn, Span, Where
 from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sessions import SessionQueries
@@ -35,15 +36,16 @@ from maas.storage.tables import (
     vectors,
 )
 from maas.storage.time_queries import TimeQueries
-from maas.storage.turn_table import TurnRow, TurnTable
+from maas.storage.turn_table import TurnGroup, Turns, TurnTable
 from maas.storage.user_list import UserListQueries
 from maas.storage.vector_index import VectorIndex, unpack
 from maas.storage.where import live, narrowed, owned
 
 _REVISION_BITS = 40
-# Of the settings' bytes, what goes to turn tables, about 120 bytes a memory against 776 of a vector, to the rows that
-# filters name, and to what is known of users.
+# Of the settings' bytes, what goes to turn tables, about 107 bytes a memory against 792 of a vector, to where terms
+# occur, 16 bytes a memory that holds one, to the rows that filters name, and to what is known of users.
 _TURNS_SHARE = 0.1
+_POSTINGS_SHARE = 0.1
 _NARROWINGS_SHARE = 0.02
 _FACTS_SHARE = 0.02
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -59,6 +61,7 @@ class Caches:
     narrowings: ByteBoundedCache[AtRevision[Seqs]]
     facts: ByteBoundedCache[AtRevision[Facts]]
     turns: ByteBoundedCache[TurnTable]
+    postings: ByteBoundedCache[KeptPosting]
     # Rows of a table that only grows: once committed, a space stays as it is.
     spaces: dict[str, SpaceRow] = field(default_factory=dict)
     # Users whose indexed words were counted, and are all there.
@@ -67,17 +70,19 @@ class Caches:
     @classmethod
     def of(cls, limit: int, *, vectors: int | None = None) -> Caches:
         """Caches of ``limit`` bytes together; of these ``vectors`` for vectors, unset: what the others leave."""
-        shares = (_TURNS_SHARE, _NARROWINGS_SHARE, _FACTS_SHARE)
-        turns, narrowings, facts = (int(limit * share) for share in shares)
+        shares = (_TURNS_SHARE, _POSTINGS_SHARE, _NARROWINGS_SHARE, _FACTS_SHARE)
+        turns, postings, narrowings, facts = (int(limit * share) for share in shares)
+        rest = limit - turns - postings - narrowings - facts
         return cls(
-            vectors=ByteBoundedCache(limit - turns - narrowings - facts if vectors is None else vectors),
+            vectors=ByteBoundedCache(rest if vectors is None else vectors),
             narrowings=ByteBoundedCache(narrowings),
             facts=ByteBoundedCache(facts),
             turns=ByteBoundedCache(turns),
+            postings=ByteBoundedCache(postings),
         )
 
     def forget(self, number: int) -> None:
-        for cache in (self.vectors, self.narrowings):
+        for cache in (self.vectors, self.narrowings, self.postings):
             cache.drop(lambda key: isinstance(key, tuple) and key[0] == number)
         for by_number in (self.facts, self.turns):
             by_number.drop(lambda key: key == number)
@@ -92,6 +97,7 @@ class Caches:
         self.narrowings.clear()
         self.facts.clear()
         self.turns.clear()
+        self.postings.clear()
 
 
 class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserListQueries):
@@ -183,22 +189,26 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
     def lexical(self, scope: Scope, terms: Sequence[str], k: int, where: Where) -> LexicalHits:
         layout = self.layout(scope)
         user = self._user(scope)
-        postings = []
+        postings: list[Posting] = []
         if user is not None:
-            wanted = [f"{user.number}_{term}" for term in terms]
-            rows = statements.POSTINGS.each(self._driver, **owner(scope), terms=wanted)
-            places = (layout.places(numbers(row[0])) for row in rows)
-            postings = [found[found >= 0] for found in places]
+            # What is kept counts only in a snapshot at the layout's own revision.
+            fixed = not self._writes and layout.revision == user.revision
+            cache = self._caches.postings if fixed else None
+            postings = postings_of(self._driver, scope, user, terms, layout, cache)
         evidence = bm25(postings, layout)
-        scores = combined(evidence)
-        found = np.flatnonzero(evidence.turn)
+        found = evidence.touched
         if len(found):
             allowed, left_out = self._once((scope, where), lambda: self._visible(scope, where))
-            seqs = layout.seqs[found]
-            found = found[~np.isin(seqs, left_out) if allowed is None else np.isin(seqs, allowed)]
+            if allowed is not None:
+                found = found[np.isin(layout.seqs[found], allowed)]
+            elif len(left_out):
+                found = found[~np.isin(layout.seqs[found], left_out)]
+        scores = evidence.at(found).combined
+        high = highest(scores, k)
+        found, scores = found[high], scores[high]
         # Equal scores: the row stored last first, as everywhere.
-        best = found[np.lexsort((-layout.seqs[found], -scores[found]))[:k]]
-        return LexicalHits(layout.seqs[best], scores[best].astype(np.float32), layout, evidence)
+        order = np.lexsort((-found, -scores))[:k]
+        return LexicalHits(layout.seqs[found[order]], scores[order].astype(np.float32), layout, evidence)
 
     def layout(self, scope: Scope) -> Layout:
         user = self._user(scope)
@@ -319,10 +329,14 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
         return {fingerprint: unpack(packed) for fingerprint, packed in self._connection.execute(query)}
 
     def _turns(self, scope: Scope, user: UserRow) -> TurnTable:
-        def changed(since: int) -> Iterator[TurnRow]:
-            return map(TurnRow._make, statements.CHANGED_TURNS.each(self._driver, **owner(scope), since=since))
+        def changed(since: int) -> Turns:
+            own = {**owner(scope), "since": since}
+            seqs, terms, at = map(numbers, statements.CHANGED_TURNS.rows(self._driver, **own)[0])
+            groups = statements.CHANGED_TURN_GROUPS.each(self._driver, **own)
+            return Turns(seqs, terms, at, list(map(TurnGroup._make, groups)))
 
-        table = self._caches.turns.get(user.number, TurnTable)
+        # What a writer has changed may never be committed.
+        table = TurnTable() if self._writes else self._caches.turns.get(user.number, TurnTable)
         table.sync(user.revision, user.reset_revision, lambda: self._seqs(scope), changed)
         self._caches.turns.settle(user.number, table)
         return table

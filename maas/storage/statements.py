@@ -126,6 +126,11 @@ EXISTING_IDS = Prepared(_hinted((memories.c.id,), "INDEXED BY memories_id").wher
 _SEQS = (joined(memories.c.seq),)
 
 
+def _microseconds(at: Any) -> ColumnElement[Any]:
+    """A time as the number that is stored."""
+    return type_coerce(at, BigInteger)
+
+
 def _pairs(first: Any, second: Any) -> ColumnElement[Any]:
     return joined(cast(first, Text) + "," + cast(type_coerce(second, BigInteger), Text))
 
@@ -150,18 +155,21 @@ FACTS = Prepared(
 
 ALL_SEQS = Prepared(select(*_SEQS).where(*OWNED))
 
+_CHANGED = memories.c.revision > bindparam("since")
+
 CHANGED_TURNS = Prepared(
     _hinted(
-        (
-            memories.c.seq,
-            memories.c.term_count,
-            memories.c.session_id,
-            type_coerce(memories.c.created_at, BigInteger),
-            memories.c.name,
-            memories.c.role,
-        ),
+        (joined(memories.c.seq), joined(memories.c.term_count), joined(_microseconds(memories.c.created_at))),
         "INDEXED BY memories_revision",
-    ).where(memories.c.revision > bindparam("since"))
+    ).where(_CHANGED)
+)
+
+# Of those that are in a session or say who spoke: a list for each session, name and role costs less than each row.
+_TOLD_BY = (memories.c.session_id, memories.c.name, memories.c.role)
+CHANGED_TURN_GROUPS = Prepared(
+    _hinted((*_TOLD_BY, *_SEQS), "INDEXED BY memories_revision")
+    .where(_CHANGED, func.coalesce(*_TOLD_BY).is_not(None))
+    .group_by(*_TOLD_BY)
 )
 
 SESSIONS = Prepared(
@@ -247,6 +255,20 @@ POSTINGS = Prepared(
         " FROM (SELECT number, CAST('''' || replace(term, '''', '''''') || '''' AS tsquery) AS query"
         " FROM unnest(:terms) WITH ORDINALITY AS listed (term, number)) AS wanted ORDER BY wanted.number"
     ).bindparams(bindparam("terms", type_=ListOf(Text))),
+)
+
+# What the index of words holds of the rows changed since, at most so many: row, and each word once an occurrence.
+CHANGED_WORDS = Prepared(
+    text(
+        "SELECT m.seq, t.terms FROM memories AS m INDEXED BY memories_revision"
+        " LEFT JOIN memory_terms AS t ON t.rowid = m.seq"
+        " WHERE m.tenant_id = :tenant AND m.user_id = :user AND m.revision > :since LIMIT :most"
+    ),
+    postgresql=text(
+        "SELECT m.seq, (SELECT string_agg(repeat(w.lexeme || ' ', cardinality(w.positions)), '')"
+        " FROM unnest(m.words) AS w)"
+        " FROM memories m WHERE m.tenant_id = :tenant AND m.user_id = :user AND m.revision > :since LIMIT :most"
+    ),
 )
 
 # A user's terms are one range: their number, '_' and the term. Read in order, and looked up as a recall does.

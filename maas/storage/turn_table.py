@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maas.recall.lexical import Layout
+from maas.recall.lexical import Layout, length_norms
+from maas.storage.facts import numbers
 from maas.storage.protocol import Seqs
 
 
-class TurnRow(NamedTuple):
-    """One memory; ``at`` is its created_at in microseconds."""
+class TurnGroup(NamedTuple):
+    """Memories of one session, said by the same; ``seqs`` lists them as SQL gives a list: "3,5,8"."""
 
-    seq: int
-    terms: int
     session: str | None
-    at: int
     name: str | None
     role: str | None
+    seqs: str
 
 
-LoadTurns = Callable[[int], Iterable[TurnRow]]
+class Turns(NamedTuple):
+    """Memories (n,) by column, in any order, and those of a session, a name or a role by group.
+
+    ``at`` is their created_at in microseconds.
+    """
+
+    seqs: Seqs
+    terms: Seqs
+    at: Seqs
+    groups: Sequence[TurnGroup]
+
+
+LoadTurns = Callable[[int], Turns]
 LoadSeqs = Callable[[], Seqs]
 
 _COLUMNS = np.dtype(
     [("seq", "i8"), ("terms", "i8"), ("session", "i8"), ("at", "i8"), ("speaker", "i8"), ("assistant", "?")]
 )
 _NOT_PERSONS = frozenset({"assistant", "system", "tool"})
+# A row's, and what its layout takes.
+_ROW_BYTES = _COLUMNS.itemsize + 66
 
 
 class TurnTable:
@@ -46,7 +59,7 @@ class TurnTable:
 
     @property
     def nbytes(self) -> int:
-        return 3 * self._rows.nbytes + 100 * (len(self._sessions) + len(self._speakers)) + 1_000
+        return _ROW_BYTES * len(self._rows) + 100 * (len(self._sessions) + len(self._speakers)) + 1_000
 
     def sync(self, revision: int, reset_revision: int, seqs: LoadSeqs, changed: LoadTurns) -> None:
         """Catch up with ``revision``.
@@ -66,53 +79,68 @@ class TurnTable:
                 rows = rows[np.isin(rows["seq"], seqs())]
             if len(new) and len(rows) and new["seq"][0] <= rows["seq"][-1]:
                 rows = rows[~np.isin(rows["seq"], new["seq"])]
-            rows = np.concatenate([rows, new])
-            # New rows have the highest numbers; a changed one is put in its place again.
-            self._rows = rows[np.argsort(rows["seq"], kind="stable")]
+                rows = np.concatenate([rows, new])
+                # A changed row is put in its place again; new ones have the highest numbers.
+                self._rows = rows[np.argsort(rows["seq"], kind="stable")]
+            else:
+                self._rows = np.concatenate([rows, new]) if len(rows) else new
             self._layout = None
             self.revision = revision
 
     def layout(self) -> Layout:
         with self._lock:
             if self._layout is None:
-                self._layout = _laid_out(self._rows, tuple(self._speakers))
+                self._layout = _laid_out(self.revision, self._rows, tuple(self._speakers))
             return self._layout
 
-    def _coded(self, rows: Iterable[TurnRow]) -> NDArray[np.void]:
-        coded = [
-            (
-                row.seq,
-                row.terms,
-                -1 if row.session is None else self._sessions.setdefault(row.session, len(self._sessions)),
-                row.at,
-                -1 if row.name is None else self._speakers.setdefault(row.name, len(self._speakers)),
-                row.role in _NOT_PERSONS,
-            )
-            for row in rows
-        ]
-        table = np.array(coded, _COLUMNS)
-        return table[np.argsort(table["seq"], kind="stable")]
+    def _coded(self, turns: Turns) -> NDArray[np.void]:
+        table = np.empty(len(turns.seqs), _COLUMNS)
+        order = np.argsort(turns.seqs, kind="stable")
+        table["seq"], table["terms"], table["at"] = turns.seqs[order], turns.terms[order], turns.at[order]
+        table["session"], table["speaker"], table["assistant"] = -1, -1, False
+        if turns.groups:
+            coded = np.array([self._code(group) for group in turns.groups], np.int64)
+            sizes = [group.seqs.count(",") + 1 for group in turns.groups]
+            listed = numbers(",".join(group.seqs for group in turns.groups))
+            place = np.searchsorted(table["seq"], listed)
+            for name, values in zip(("session", "speaker", "assistant"), coded.T, strict=True):
+                table[name][place] = np.repeat(values, sizes)
+        return table
+
+    def _code(self, group: TurnGroup) -> tuple[int, int, bool]:
+        return (
+            -1 if group.session is None else self._sessions.setdefault(group.session, len(self._sessions)),
+            -1 if group.name is None else self._speakers.setdefault(group.name, len(self._speakers)),
+            group.role in _NOT_PERSONS,
+        )
 
 
-def _laid_out(rows: NDArray[np.void], speakers: tuple[str, ...]) -> Layout:
+def _laid_out(revision: int, rows: NDArray[np.void], speakers: tuple[str, ...]) -> Layout:
     lengths = rows["terms"].astype(np.float64)
     session = np.full(len(rows), -1)
-    members = np.flatnonzero(rows["session"] >= 0)
-    session[members] = np.unique(rows["session"][members], return_inverse=True)[1]
     before, after = np.full(len(rows), -1), np.full(len(rows), -1)
-    order = np.lexsort((rows["seq"], rows["at"], session))
-    first, second = order[:-1], order[1:]
-    joined = (session[first] == session[second]) & (session[first] >= 0)
-    before[second[joined]], after[first[joined]] = first[joined], second[joined]
+    members = np.flatnonzero(rows["session"] >= 0)
+    if len(members):
+        session[members] = np.unique(rows["session"][members], return_inverse=True)[1]
+        # Rows ascend: sorting that keeps equals in order settles those of one time by row.
+        order = members[np.lexsort((rows["at"][members], session[members]))]
+        first, second = order[:-1], order[1:]
+        joined = session[first] == session[second]
+        before[second[joined]], after[first[joined]] = first[joined], second[joined]
+    session_lengths = np.bincount(session[members], weights=lengths[members]).astype(np.float64)
     return Layout(
+        revision=revision,
         seqs=np.ascontiguousarray(rows["seq"]),
         lengths=lengths,
+        norms=length_norms(lengths),
         created=np.ascontiguousarray(rows["at"]),
         before=before,
         after=after,
         session=session,
-        session_lengths=np.bincount(session[members], weights=lengths[members]).astype(np.float64),
+        session_lengths=session_lengths,
+        session_norms=length_norms(session_lengths),
         speaker=np.ascontiguousarray(rows["speaker"]),
         speakers=speakers,
         assistant=np.ascontiguousarray(rows["assistant"]),
+        neighbours=bool((before >= 0).any()),
     )

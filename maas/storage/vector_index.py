@@ -23,6 +23,8 @@ from maas.storage.protocol import Hits, Scores, Seqs
 from maas.storage.sketch import FEWEST, SAMPLE, Sketch, sketch_bytes
 
 _CHUNK = 10_000
+# Rows read at once: few enough to stay in the processor's cache while they are checked and added.
+_READ = 1_000
 _FIXED_BYTES = 1_000
 _NORM_TOLERANCE = 0.1
 # From here on unpacking the rows once and multiplying matrices is faster than FAISS's pass for each query.
@@ -99,8 +101,9 @@ class VectorIndex:
                 kept = faiss.IDSelectorBatch(seqs())
                 self._index.remove_ids(faiss.IDSelectorNot(kept))
             rows = changed(self.revision)
-            while chunk := list(islice(rows, _CHUNK)):
-                self._put(np.array([seq for seq, _ in chunk], np.int64), [blob for _, blob in chunk])
+            while chunk := list(islice(rows, _READ)):
+                numbers, blobs = zip(*chunk, strict=True)
+                self._put(np.array(numbers, np.int64), blobs)
             self.revision = revision
             self._renew_sketch()
 
@@ -246,7 +249,7 @@ class VectorIndex:
         known = seqs[seqs <= self._newest]
         if len(known):  # else these are new, and nothing needs to be looked for
             self._index.remove_ids(known)
-        if any(len(blob) != 2 * self.dim for blob in blobs):
+        if set(map(len, blobs)) != {2 * self.dim}:
             raise damaged()
         codes = np.frombuffer(b"".join(blobs), np.uint8).reshape(len(blobs), 2 * self.dim)
         # A damaged vector would give a wrong score, and nobody would see it.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -159,6 +162,65 @@ def test_replace_changes_row_vector_words_and_history(store: MemoryStore) -> Non
         assert [entry.version for entry in transaction.history(ANN, memory_id)] == [1, 2]
         assert set(transaction.by_hash(ANN, [b"h", b"red fish"], NOW)) == {b"h"}
         assert transaction.coverage(ANN, SPACE).vectors == 1
+
+
+def test_words_that_are_kept_equal_those_read_anew(
+    store: MemoryStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every change, by a store that has been asked all along and by one that has just been opened."""
+    monkeypatch.setattr("maas.storage.postings.MOST_CHANGED", 3)
+    drawn = random.Random(7)
+    settings = request.getfixturevalue(SETTINGS["sqlite" if type(store).__name__ == "SqliteStore" else "postgresql"])
+    terms = document_terms("red fish blue bird")
+
+    def text() -> str:
+        return " ".join(drawn.choices(("red", "fish", "blue", "bird", "tree"), k=drawn.randint(1, 6)))
+
+    def shown(asked: MemoryStore, query: list[str]) -> tuple[list[int], list[float], tuple[float, ...]]:
+        with asked.read() as transaction:
+            hits = transaction.lexical(ANN, query, 50, Where(now=NOW))
+            return hits.seqs.tolist(), hits.scores.tolist(), hits.evidence.weights
+
+    def add(count: int) -> list[str]:
+        with store.write() as transaction:
+            rows = [row(transaction, ANN, text(), next(numbers), session_id="s") for _ in range(count)]
+            transaction.insert(ANN, SPACE, rows)
+        return [new.memory.id for new in rows]
+
+    def roll_back() -> None:
+        with store.write() as transaction:
+            transaction.insert(ANN, SPACE, [row(transaction, ANN, "red red", next(numbers))])
+            transaction.lexical(ANN, terms, 50, Where(now=NOW))
+            raise ZeroDivisionError
+
+    numbers = itertools.count()
+    ids = add(6)
+    for step in range(24):
+        change = drawn.choice(("add", "add", "add many", "replace", "delete", "supersede", "roll back"))
+        if change.startswith("add"):
+            ids += add(5 if change == "add many" else 1)
+        elif change == "replace":
+            with store.write() as transaction:
+                before = transaction.get(ANN, drawn.choice(ids))
+                assert before is not None
+                new = text()
+                after = before.model_copy(update={"text": new, "version": before.version + 1})
+                entry = version_entry(after, "UPDATE", NOW, "test")
+                vector = EMBEDDER.encode([new])[0]
+                transaction.replace(ANN, SPACE, Replacement(after, new.encode(), entry, document_terms(new), vector))
+        elif change == "delete":
+            with store.write() as transaction:
+                transaction.delete(ANN, ids.pop(drawn.randrange(len(ids))))
+        elif change == "supersede":
+            with store.write() as transaction:
+                transaction.supersede(ANN, drawn.choice(ids[:-1]), ids[-1], NOW, NOW)
+        else:
+            with pytest.raises(ZeroDivisionError):
+                roll_back()
+        with closing(open_store(settings)) as fresh:
+            # Not every term is asked for at every step, so that some have more to catch up with.
+            for query in (terms, drawn.sample(terms, 2)) if step % 3 == 0 else (drawn.sample(terms, 2),):
+                assert shown(store, query) == shown(fresh, query), (step, change)
 
 
 def test_delete_removes_every_trace_and_revives(store: MemoryStore) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from maas.recall.analysis import MAX_TERM_LENGTH, document_terms, query_terms
 from maas.recall.diversity import diversified
 from maas.recall.fusion import CURVES, cosines
-from maas.recall.lexical import AFTER, BEFORE, K1, B, bm25, combined
-from maas.storage.turn_table import TurnRow, TurnTable
+from maas.recall.lexical import AFTER, BEFORE, K1, B, Posting, bm25, highest
+from maas.storage.turn_table import TurnGroup, Turns, TurnTable
+from tests.dense_bm25 import dense_bm25
 
 
 @pytest.mark.parametrize(
@@ -62,22 +66,61 @@ turns = st.lists(
 )
 
 
+class TurnRow(NamedTuple):
+    seq: int
+    terms: int
+    session: str | None
+    at: int
+    name: str | None
+    role: str | None
+
+
+def columns(rows: Iterable[TurnRow]) -> Turns:
+    """As the database gives rows: columns in any order, and a list of rows for each session, name and role."""
+    rows = list(rows)
+    told: dict[tuple[str | None, str | None, str | None], list[str]] = {}
+    for row in rows:
+        if (row.session, row.name, row.role) != (None, None, None):
+            told.setdefault((row.session, row.name, row.role), []).append(str(row.seq))
+    seqs, terms, at = (np.array([getattr(row, name) for row in rows], np.int64) for name in ("seq", "terms", "at"))
+    return Turns(seqs, terms, at, [TurnGroup(*by, ",".join(listed)) for by, listed in told.items()])
+
+
 def table_of(rows: list[tuple[list[str], str | None, int]]) -> TurnTable:
     table = TurnTable()
     listed = [TurnRow(seq, len(words), session, at, None, None) for seq, (words, session, at) in enumerate(rows, 1)]
-    table.sync(1, 0, lambda: np.empty(0, np.int64), lambda _since: listed)
+    table.sync(1, 0, lambda: np.empty(0, np.int64), lambda _since: columns(listed))
     return table
 
 
-@given(turns, st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True))
+def occurrences(rows: list[tuple[list[str], str | None, int]], term: str) -> NDArray[np.int64]:
+    return np.array([i for i, (words, _, _) in enumerate(rows) for word in words if word == term], np.int64)
+
+
+queries = st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True)
+
+
+@given(turns, queries)
+def test_bm25_equals_its_twin(rows: list[tuple[list[str], str | None, int]], query: list[str]) -> None:
+    """Bit for bit, the twin that walks over every memory for every term."""
+    layout = table_of(rows).layout()
+    listed = [occurrences(rows, term) for term in query]
+    evidence = bm25([Posting.of(places) for places in listed], layout)
+    own, turn, session, weights = dense_bm25(listed, layout)
+    shares = evidence.at(np.arange(len(rows)))
+    assert shares.own.tolist() == own.tolist()
+    assert shares.turn.tolist() == turn.tolist()
+    assert shares.session.tolist() == session.tolist()
+    assert evidence.weights == weights
+    assert evidence.touched.tolist() == np.flatnonzero(turn).tolist()
+
+
+@given(turns, queries)
 def test_bm25_equals_the_formula(rows: list[tuple[list[str], str | None, int]], query: list[str]) -> None:
     """Turn by turn and word by word: each field's frequency over its own length norm, the sum saturated once."""
     layout = table_of(rows).layout()
-    postings = [
-        np.array([i for i, (words, _, _) in enumerate(rows) for word in words if word == term], np.int64)
-        for term in query
-    ]
-    evidence = bm25(postings, layout)
+    evidence = bm25([Posting.of(occurrences(rows, term)) for term in query], layout)
+    shares = evidence.at(np.arange(len(rows)))
 
     def norm(length: int, lengths: list[int]) -> float:
         return 1 - B + B * length / (sum(lengths) / len(lengths))
@@ -107,10 +150,17 @@ def test_bm25_equals_the_formula(rows: list[tuple[list[str], str | None, int]], 
                 held = sessions[session].count(term) / norm(len(sessions[session]), session_lengths)
                 holders = sum(term in words for words in sessions.values())
                 of_session += idf(len(sessions), holders) * held / (held + K1)
-        assert evidence.own[i] == pytest.approx(own / ceiling)
-        assert evidence.turn[i] == pytest.approx(turn / ceiling)
-        assert evidence.session[i] == pytest.approx(min(1, of_session / ceiling))
-    assert ((combined(evidence) >= 0) & (combined(evidence) < 1)).all()
+        assert shares.own[i] == pytest.approx(own / ceiling)
+        assert shares.turn[i] == pytest.approx(turn / ceiling)
+        assert shares.session[i] == pytest.approx(min(1, of_session / ceiling))
+    assert ((shares.combined >= 0) & (shares.combined < 1)).all()
+
+
+@given(st.lists(st.integers(0, 5), max_size=30), st.integers(1, 10))
+def test_the_highest_are_those_and_what_ties_with_the_last(drawn: list[int], k: int) -> None:
+    scores = np.array(drawn, np.float64)
+    least = sorted(drawn, reverse=True)[:k][-1] if drawn else 0
+    assert highest(scores, k).tolist() == [i for i, score in enumerate(drawn) if score >= least]
 
 
 @given(turns, st.data())
@@ -131,9 +181,9 @@ def test_a_table_that_caught_up_in_steps_equals_one_read_at_once(
             reset = revision
         fresh = [row for number, row in changed.items() if number in kept]
         present = np.array(sorted(kept), np.int64)
-        stepwise.sync(revision, reset, lambda present=present: present, lambda _since, rows=fresh: rows)
+        stepwise.sync(revision, reset, lambda present=present: present, lambda _since, rows=fresh: columns(rows))
     at_once = TurnTable()
-    at_once.sync(revision, 0, lambda: np.empty(0, np.int64), lambda _since: kept.values())
+    at_once.sync(revision, 0, lambda: np.empty(0, np.int64), lambda _since: columns(kept.values()))
     mine, theirs = stepwise.layout(), at_once.layout()
     for name in ("seqs", "lengths", "before", "after", "assistant"):
         assert getattr(mine, name).tolist() == getattr(theirs, name).tolist(), name
