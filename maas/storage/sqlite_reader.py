@@ -89,7 +89,8 @@ class SqliteReader(Reader):
         key = (user.number, space.space)
         room = self._caches.vectors.limit
         index = self._caches.vectors.get(key, lambda: VectorIndex(space.dim, exact_up_to=self._exact_up_to, room=room))
-        index.sync(user.revision, user.reset_revision, seqs, changed)
+        expected = self._facts(scope).vectors.get(space.space, 0)
+        index.sync(user.revision, user.reset_revision, seqs, changed, expected=expected)
         self._caches.vectors.settle(key, index)
         return index
 

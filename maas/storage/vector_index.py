@@ -84,7 +84,9 @@ class VectorIndex:
         """Without a sketch."""
         return len(self) * (2 * self.dim + 24) + _FIXED_BYTES
 
-    def sync(self, revision: int, reset_revision: int, seqs: LoadSeqs, changed: LoadVectors) -> None:
+    def sync(
+        self, revision: int, reset_revision: int, seqs: LoadSeqs, changed: LoadVectors, *, expected: int = 0
+    ) -> None:
         """Catch up with the database.
 
         Args:
@@ -92,11 +94,16 @@ class VectorIndex:
             reset_revision: the last revision that removed a row.
             seqs: all rows of the user in this snapshot.
             changed: revision → (row, blob) of the vectors that changed after it.
+            expected: about how many rows there are, so that an empty index takes the memory for them at once.
         """
         with self._lock:
             if self.revision >= revision:
                 return
             self._sorted = None
+            if not len(self) and expected * 2 * self.dim <= self._room:
+                # Grown chunk by chunk it would be copied at every doubling, and end with up to twice what it needs.
+                self._exact.codes.resize(expected * 2 * self.dim)
+                self._exact.codes.resize(0)
             if reset_revision > self.revision and len(self):
                 kept = faiss.IDSelectorBatch(seqs())
                 self._index.remove_ids(faiss.IDSelectorNot(kept))
