@@ -27,12 +27,12 @@ class LocalPostgres:
     pid: int
 
     def cpu(self) -> float:
-        """Processor seconds of the server and its processes that run now."""
+        """Processor seconds of the server and of its processes, those that have ended among them."""
         import psutil
 
         server = psutil.Process(self.pid)
         times = [process.cpu_times() for process in (server, *server.children())]
-        return float(sum(each.user + each.system for each in times))
+        return float(sum(sum(each[:2]) for each in times) + times[0].children_user + times[0].children_system)
 
 
 @contextmanager

@@ -1,8 +1,11 @@
-"""Vectors in PostgreSQL, searched by pgvector: every one of the user's, unless these have an index of their own."""
+"""Vectors in PostgreSQL: pgvector searches those of users who have very many, and whatever a writer asks for.
+
+All others are searched in this process, as SQLite's are, once they have been read from the snapshot that asks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -18,10 +21,12 @@ from maas.storage.engine import Transaction
 from maas.storage.postgres_index import nearest_indexed, search_widely
 from maas.storage.prepared import Prepared
 from maas.storage.protocol import Hits, Scores, Seqs, Where
-from maas.storage.reader import NOTHING, Caches, Reader
+from maas.storage.reader import NOTHING, Caches
 from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, to_memory
 from maas.storage.statements import LIVE, OWNED, owner
 from maas.storage.tables import Reals, memories, vectors
+from maas.storage.vector_index import damaged, index_bytes
+from maas.storage.vector_reader import VectorReader
 
 _SEQS = bindparam("seqs", type_=ListOf(BigInteger))
 _QUERIES = bindparam("queries", type_=LargeBinary)
@@ -73,14 +78,23 @@ LIVE_BY_HASHES = Prepared(
     .order_by(memories.c.text_hash, memories.c.seq)
 )
 VECTORS = Prepared(select(vectors.c.seq, PACKED_VECTOR).where(*_OWN_VECTORS))
+# All in one value each: as rows they would take the driver longer than all else.
+_PACKED = """
+    SELECT string_agg(int8send(v.seq), ''), string_agg(halfvec_send(v.vector), '')
+    FROM vectors v WHERE v.tenant_id = :tenant AND v.user_id = :user AND v.space = :space"""
+_CHANGED = """ AND v.seq IN (
+    SELECT m.seq FROM memories m WHERE m.tenant_id = :tenant AND m.user_id = :user AND m.revision > :since)"""
+_NUMBERS = (bindparam("space", type_=BigInteger), bindparam("since", type_=BigInteger))
+ALL_VECTORS = Prepared(text(_PACKED).bindparams(_NUMBERS[0]))
+CHANGED_VECTORS = Prepared(text(_PACKED + _CHANGED).bindparams(*_NUMBERS))
+_HEADER = 4  # bytes, in front of a halfvec's numbers
 
 
-class PostgresReader(Reader):
+class PostgresReader(VectorReader):
     """Implements ReadTransaction; see maas/storage/protocol.py for what each method promises."""
 
     def __init__(self, transaction: Transaction[Any], caches: Caches, exact_up_to: int = 0) -> None:
-        super().__init__(transaction, caches)
-        self._exact_up_to = exact_up_to
+        super().__init__(transaction, caches, exact_up_to)
         self._scored: dict[tuple[Scope, str, bytes], Hits] = {}
 
     def by_hash(self, scope: Scope, hashes: Collection[bytes], now: datetime) -> dict[bytes, Memory]:
@@ -88,6 +102,8 @@ class PostgresReader(Reader):
         return {bytes(row[-1]): to_memory(row) for row in rows}
 
     def dense(self, scope: Scope, fingerprint: str, queries: Vectors, k: int, where: Where) -> list[Hits]:
+        if self._searched_here(scope, fingerprint):
+            return super().dense(scope, fingerprint, queries, k, where)
         space = self._space(fingerprint)
         if space is None or not len(queries):
             return [NOTHING for _ in queries]
@@ -115,6 +131,8 @@ class PostgresReader(Reader):
         return found
 
     def similarities(self, scope: Scope, fingerprint: str, query: NDArray[np.float32], seqs: Seqs) -> Scores:
+        if self._searched_here(scope, fingerprint):
+            return super().similarities(scope, fingerprint, query, seqs)
         result = np.full(len(seqs), np.nan, np.float32)
         space = self._space(fingerprint)
         if space is None:
@@ -129,6 +147,8 @@ class PostgresReader(Reader):
         return result
 
     def rows(self, scope: Scope, fingerprint: str, seqs: Seqs) -> tuple[NDArray[np.bool_], Vectors]:
+        if self._searched_here(scope, fingerprint):
+            return super().rows(scope, fingerprint, seqs)
         space = self._space(fingerprint)
         if space is None or not len(seqs):
             return np.zeros(len(seqs), np.bool_), np.empty((0, 0 if space is None else space.dim), np.float32)
@@ -137,6 +157,32 @@ class PostgresReader(Reader):
         here = np.array([seq in found for seq in own["seqs"]], np.bool_)
         packed = b"".join(found[seq] for seq in seqs[here].tolist())
         return here, np.frombuffer(packed, "<f2").reshape(-1, space.dim).astype(np.float32)
+
+    def _searched_here(self, scope: Scope, fingerprint: str) -> bool:
+        """Whether the vectors are few enough to be compared one by one, and to stay in memory."""
+        if self._writes:  # its revision may never be committed
+            return False
+        space = self._space(fingerprint)
+        if space is None or self._user(scope) is None:  # there are none
+            return True
+        count = self._facts(scope).vectors.get(space.space, 0)
+        few = not self._exact_up_to or count <= self._exact_up_to
+        return few and index_bytes(count, space.dim) <= self._caches.vectors.limit
+
+    def _changed_vectors(self, own: dict[str, Any], since: int, dim: int) -> Iterator[tuple[int, bytes]]:
+        if since == 0:
+            packed = ALL_VECTORS.first(self._driver, **own)
+        else:
+            packed = CHANGED_VECTORS.first(self._driver, **own, since=since)
+        if packed is None or packed[0] is None:
+            return
+        seqs = np.frombuffer(packed[0], ">i8").tolist()
+        if len(packed[1]) != len(seqs) * (_HEADER + 2 * dim):
+            raise damaged()
+        numbers = np.frombuffer(packed[1], ">u2").reshape(len(seqs), -1)[:, _HEADER // 2 :].byteswap().tobytes()
+        size = 2 * dim
+        for place, seq in enumerate(seqs):
+            yield seq, numbers[place * size : (place + 1) * size]
 
 
 def _ranked(packed_seqs: bytes | None, packed_scores: bytes | None) -> Hits:

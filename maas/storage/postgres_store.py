@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -38,9 +38,11 @@ class PostgresStore(Store[PostgresReader, PostgresWriter]):
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(Caches.of(settings.storage.cache_bytes, vectors=0))
+        super().__init__(Caches.of(settings.storage.cache_bytes))
         self._engine = make_postgres_engine(settings)
         self._exact_up_to = settings.storage.exact_up_to
+        # Once a server is lost, another may answer that has not heard of the last revisions, and numbers them anew.
+        event.listen(self._engine, "engine_disposed", lambda _engine: self.caches.clear())
         try:
             self.found_revision = self._prepare()
         except MaasError:

@@ -1,4 +1,4 @@
-"""Queries on one snapshot, but for vectors: SQLite and PostgreSQL search these each in its own way."""
+"""Queries on one snapshot, but for vectors."""
 
 from __future__ import annotations
 
@@ -68,13 +68,12 @@ class Caches:
     counted: set[int] = field(default_factory=set)
 
     @classmethod
-    def of(cls, limit: int, *, vectors: int | None = None) -> Caches:
-        """Caches of ``limit`` bytes together; of these ``vectors`` for vectors, unset: what the others leave."""
+    def of(cls, limit: int) -> Caches:
+        """Caches of ``limit`` bytes together."""
         shares = (_TURNS_SHARE, _POSTINGS_SHARE, _NARROWINGS_SHARE, _FACTS_SHARE)
         turns, postings, narrowings, facts = (int(limit * share) for share in shares)
-        rest = limit - turns - postings - narrowings - facts
         return cls(
-            vectors=ByteBoundedCache(rest if vectors is None else vectors),
+            vectors=ByteBoundedCache(limit - turns - postings - narrowings - facts),
             narrowings=ByteBoundedCache(narrowings),
             facts=ByteBoundedCache(facts),
             turns=ByteBoundedCache(turns),
@@ -98,6 +97,8 @@ class Caches:
         self.facts.clear()
         self.turns.clear()
         self.postings.clear()
+        self.spaces.clear()
+        self.counted.clear()
 
 
 class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserListQueries):
@@ -271,10 +272,15 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
         return self._once(scope, ask)  # type: ignore[no-any-return]
 
     def _space(self, fingerprint: str) -> SpaceRow | None:
+        def ask() -> SpaceRow | None:
+            row = statements.SPACE.first(self._driver, fingerprint=fingerprint)
+            return None if row is None else SpaceRow._make(row)
+
+        if not fingerprint:  # of whom only the memories are counted
+            return None
         known = self._caches.spaces.get(fingerprint)
         if known is None:
-            row = statements.SPACE.first(self._driver, fingerprint=fingerprint)
-            known = None if row is None else SpaceRow._make(row)
+            known = self._once(fingerprint, ask)
             if known is not None and not self._writes:
                 self._caches.spaces[fingerprint] = known
         return known

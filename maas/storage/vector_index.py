@@ -82,7 +82,7 @@ class VectorIndex:
     @property
     def _plain_bytes(self) -> int:
         """Without a sketch."""
-        return len(self) * (2 * self.dim + 24) + _FIXED_BYTES
+        return index_bytes(len(self), self.dim)
 
     def sync(
         self, revision: int, reset_revision: int, seqs: LoadSeqs, changed: LoadVectors, *, expected: int = 0
@@ -271,6 +271,11 @@ class VectorIndex:
         if self._sketching is not None:
             self._late.append(seqs)
         self._newest = max(self._newest, int(seqs.max()))
+
+
+def index_bytes(rows: int, dim: int) -> int:
+    """What an index of so many rows takes, without a sketch."""
+    return rows * (2 * dim + 24) + _FIXED_BYTES
 
 
 def _make_sketch(index: weakref.ref[VectorIndex], seqs: Seqs) -> None:

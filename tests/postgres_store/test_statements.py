@@ -166,6 +166,10 @@ def searched_by_index(crowded: psycopg.Connection[Any], user: str) -> None:
         near = planned(crowded, statement, **own, space=1, seqs=[], **asked)
         assert "vectors_pkey" in near, near
         assert re.search(r"tenant_id = .*user_id = ", near), near
+    for statement in (postgres_reader.ALL_VECTORS, postgres_reader.CHANGED_VECTORS):
+        read = planned(crowded, statement, **own, space=1, since=10**6)
+        assert "Index" in read, read
+        assert "Seq Scan" not in read, read
     number = crowded.execute("SELECT number FROM users WHERE user_id = %s", (user,)).fetchone()
     assert number is not None
     words = planned(crowded, statements.POSTINGS, **own, terms=[f"{number[0]}_fish"])
