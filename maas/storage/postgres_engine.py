@@ -76,6 +76,8 @@ def make_postgres_engine(settings: Settings) -> Engine:
     def _connect(connection: psycopg.Connection[Any], _record: Any) -> None:
         connection.execute(f"SET lock_timeout = {patience:d}")
         connection.execute("SET jit = off")
+        # Every recall reads all words that are not in their index yet: at the server's own 4 MB, for 13 ms.
+        connection.execute("SET gin_pending_list_limit = 128")
         register_types(connection)
 
     return engine
