@@ -18,6 +18,7 @@ MAX_METADATA_BYTES = 65_536
 MAX_DEPTH = 32
 
 TOO_LARGE = "payload_too_large"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _too_large(message: str) -> PydanticCustomError:
@@ -57,7 +58,7 @@ def _identifier(value: str) -> str:
         raise ValueError("is empty")
     if len(value) > MAX_ID_LENGTH:
         raise ValueError(f"is {len(value)} characters long, the limit is {MAX_ID_LENGTH}")
-    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+    if _CONTROL.search(value):
         raise ValueError("holds a control character")
     return storable(value)
 

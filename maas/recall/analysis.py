@@ -86,6 +86,8 @@ def _stems(words: list[str]) -> list[str]:
     if stemmer is None:  # one a thread: a stemmer keeps state while it works
         stemmer = _local.stemmer = Stemmer.Stemmer("english")
     stems: list[str] = stemmer.stemWords([word[:MAX_TERM_LENGTH] for word in words])
+    if "'" not in "".join(words):  # then no stem is empty either
+        return stems
     return [
         stem.replace("'", "") or word.replace("'", "")[:MAX_TERM_LENGTH]
         for stem, word in zip(stems, words, strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -155,11 +155,19 @@ class CompiledStatement:
         names = [column.name for column in columns]
         listed = ", ".join(self._dialect.identifier_preparer.quote(name) for name in names)
         into = f"COPY {self.statement.table.name} ({listed}) FROM STDIN (FORMAT BINARY)"
+        encoders = [
+            (i, partial(column.type.process_bind_param, dialect=self._dialect))
+            for i, column in enumerate(columns)
+            if isinstance(column.type, TypeDecorator)
+        ]
         with driver.cursor() as cursor, cursor.copy(cast("Any", into)) as copy:
             copy.set_types([self._wire_type(column.type) for column in columns])
             for row in chain([first], ahead):
-                bound = self.bind(row)
-                copy.write_row([bound[name] for name in names])
+                values = [row[name] for name in names]
+                for i, encode in encoders:
+                    if values[i] is not None:
+                        values[i] = encode(values[i])
+                copy.write_row(values)
 
     @cached_property
     def _compiled(self) -> Compiled:

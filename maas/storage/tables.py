@@ -57,10 +57,12 @@ class PlainJson(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        if value == {}:  # as most memories have it
+            return "{}"
         return None if value is None else _encode_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        if value == "{}":  # as most memories have it
+        if value == "{}":
             return {}
         return None if value is None else json.loads(value)
 
@@ -111,8 +113,12 @@ class WordVector(TypeDecorator[tuple[int, Sequence[str]]]):
             return None
         number, terms = value
         counted = Counter(terms)
-        lexemes = [f"{number}_{term}\0".encode() + _positions(count) for term, count in counted.items()]
-        return Lexemes(struct.pack(">i", len(lexemes)) + b"".join(lexemes))
+        front = f"{number}_"
+        once = (_ONCE + front).join([term for term, count in counted.items() if count == 1])
+        lexemes = [f"{front}{term}\0".encode() + _positions(count) for term, count in counted.items() if count > 1]
+        if once:
+            lexemes.append((front + once + _ONCE).encode())
+        return Lexemes(struct.pack(">i", len(counted)) + b"".join(lexemes))
 
 
 @lru_cache(maxsize=MAX_POSITIONS)
@@ -120,6 +126,8 @@ def _positions(count: int) -> bytes:
     shown = min(count, MAX_POSITIONS)
     return struct.pack(f">H{shown}H", shown, *range(1, shown + 1))
 
+
+_ONCE = "\0" + _positions(1).decode("ascii")  # after most terms of a text: joined as text, all are encoded at once
 
 metadata = MetaData()
 
