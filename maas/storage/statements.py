@@ -260,14 +260,14 @@ POSTINGS = Prepared(
 # What the index of words holds of the rows changed since, at most so many: row, and each word once an occurrence.
 CHANGED_WORDS = Prepared(
     text(
-        "SELECT m.seq, t.terms FROM memories AS m INDEXED BY memories_revision"
-        " LEFT JOIN memory_terms AS t ON t.rowid = m.seq"
-        " WHERE m.tenant_id = :tenant AND m.user_id = :user AND m.revision > :since LIMIT :most"
+        "SELECT memories.seq, memory_terms.terms FROM memories INDEXED BY memories_revision"
+        " LEFT JOIN memory_terms ON memory_terms.rowid = memories.seq"
+        " WHERE memories.tenant_id = :tenant AND memories.user_id = :user AND memories.revision > :since LIMIT :most"
     ),
     postgresql=text(
-        "SELECT m.seq, (SELECT string_agg(repeat(w.lexeme || ' ', cardinality(w.positions)), '')"
-        " FROM unnest(m.words) AS w)"
-        " FROM memories m WHERE m.tenant_id = :tenant AND m.user_id = :user AND m.revision > :since LIMIT :most"
+        "SELECT memories.seq, (SELECT string_agg(repeat(w.lexeme || ' ', cardinality(w.positions)), '')"
+        " FROM unnest(memories.words) AS w) FROM memories"
+        " WHERE memories.tenant_id = :tenant AND memories.user_id = :user AND memories.revision > :since LIMIT :most"
     ),
 )
 
