@@ -1,7 +1,12 @@
-"""``conversations.json`` of ChatGPT's and of Claude's data export: every turn is a memory."""
+"""``conversations.json`` of ChatGPT's and of Claude's data export: every turn that somebody read or wrote is a memory.
+
+Beside these the files hold what programs said to each other: calls of tools and their answers, thoughts, instructions,
+marks where the page shows a link to a source. None of it is taken.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,10 @@ from maas.imports.files import elements, given, key, moment
 
 MEMBER = "conversations.json"
 _SPEAKERS = {"human": "user", "user": "user", "assistant": "assistant"}
+# A source cited: between two private characters, or in brackets as 【4:2†source】.
+_CITED = re.compile("\ue200[^\ue201]*\ue201|\u3010[^\u3010\u3011]*\u2020[^\u3010\u3011]*\u3011")
+# Stands in the text of a turn where Claude called a tool.
+_TOOL_CALLED = re.compile(r"```\s*This block is not supported on your current device yet\.\s*```")
 
 
 def chatgpt(path: Path) -> Iterator[dict[str, Any]]:
@@ -21,10 +30,11 @@ def chatgpt(path: Path) -> Iterator[dict[str, Any]]:
         session = str(conversation.get("conversation_id") or conversation.get("id") or number)
         for message in _branch(conversation):
             role = _SPEAKERS.get((message.get("author") or {}).get("role", ""))
-            parts = (message.get("content") or {}).get("parts") or []
-            text = "\n".join(part for part in parts if isinstance(part, str) and part.strip())
+            parts = map(_said, (message.get("content") or {}).get("parts") or [])
+            text = _CITED.sub("", "\n".join(part for part in parts if part.strip())).strip()
             hidden = (message.get("metadata") or {}).get("is_visually_hidden_from_conversation")
-            if role and text and not hidden:
+            to_a_tool = message.get("recipient") not in (None, "all")
+            if role and text and not hidden and not to_a_tool:
                 at = message.get("create_time") or conversation.get("create_time")
                 yield _turn("chatgpt", session, message.get("id"), role, text, at, conversation.get("title"))
 
@@ -37,12 +47,21 @@ def claude(path: Path) -> Iterator[dict[str, Any]]:
         session = str(conversation.get("uuid") or number)
         for place, message in enumerate(turns):
             role = _SPEAKERS.get(message.get("sender", ""))
-            said = [part.get("text") for part in message.get("content") or [] if part.get("type") == "text"]
-            text = message.get("text") or "\n".join(part for part in said if part)
-            if role and text.strip():
+            said = [part.get("text") or "" for part in message.get("content") or [] if part.get("type") == "text"]
+            # The text of older exports; in newer ones it repeats the content, thoughts among it.
+            text = "\n".join(part for part in said if part.strip()) or _TOOL_CALLED.sub("", message.get("text") or "")
+            text = text.strip()
+            if role and text:
                 message_id = message.get("uuid") or place
                 at = message.get("created_at") or conversation.get("created_at")
                 yield _turn("claude", session, message_id, role, text, at, conversation.get("name"))
+
+
+def _said(part: Any) -> str:
+    """A part of a turn: text, or what was spoken; "" for pictures and files."""
+    if isinstance(part, dict) and part.get("content_type") == "audio_transcription":
+        part = part.get("text")
+    return part if isinstance(part, str) else ""
 
 
 def _branch(conversation: dict[str, Any]) -> list[dict[str, Any]]:

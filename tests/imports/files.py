@@ -9,17 +9,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+CITED = "\ue200cite\ue202turn0search1\ue201\u30104:2\u2020notes\u3011"
+TOOL_CALLED = "```\nThis block is not supported on your current device yet.\n```"
+
 
 def chatgpt(path: Path) -> Path:
-    """Two conversations; in the first, one answer was regenerated, one turn is hidden, one is a picture."""
+    """Two conversations; in the first, one answer was regenerated, one turn is hidden, some are a program's."""
 
-    def node(name: str, parent: str | None, role: str = "", parts: Any = (), **metadata: Any) -> dict[str, Any]:
+    def node(
+        name: str, parent: str | None, role: str = "", parts: Any = (), to: str = "all", **metadata: Any
+    ) -> dict[str, Any]:
         message = {
             "id": name,
             "author": {"role": role},
             "create_time": 1_700_000_000.5 + len(name),
             "content": {"content_type": "text", "parts": list(parts)},
             "metadata": metadata,
+            "recipient": to,
         }
         return {"id": name, "parent": parent, "children": [], "message": message if role else None}
 
@@ -28,9 +34,17 @@ def chatgpt(path: Path) -> Path:
         node("sys", "root", "system", ["You are ChatGPT"], is_visually_hidden_from_conversation=True),
         node("q", "sys", "user", ["Where did I park?", {"content_type": "image_asset_pointer"}]),
         node("old", "q", "assistant", ["A first try"]),
-        node("answer", "q", "assistant", ["On level 3, you said"]),
-        node("tool", "answer", "tool", ["search()"]),
-        node("thanks", "tool", "user", ["Thanks"]),
+        node("call", "q", "assistant", ['{"query": "parking"}'], to="file_search"),
+        node("tool", "call", "tool", ["search()"]),
+        node(
+            "answer",
+            "tool",
+            "assistant",
+            ["On level 3, you said\ue200cite\ue202turn0search1\ue201\u30104:2\u2020notes\u3011"],
+        ),
+        node(
+            "thanks", "answer", "user", [{"content_type": "audio_transcription", "text": "Thanks", "direction": "in"}]
+        ),
     ]
     conversations = [
         {
@@ -56,11 +70,21 @@ def claude(path: Path) -> Path:
                 {
                     "uuid": "m2",
                     "sender": "assistant",
-                    "text": "",
-                    "content": [{"type": "text", "text": "Noted."}, {"type": "tool_use"}],
+                    "text": f"They want a reminder.\n{TOOL_CALLED}\n\nNoted.",
+                    "content": [
+                        {"type": "thinking", "thinking": "They want a reminder."},
+                        {"type": "tool_use", "name": "calendar", "input": {}},
+                        {"type": "text", "text": "Noted."},
+                    ],
                     "created_at": "2024-05-01T10:00:05.000000Z",
                 },
                 {"uuid": "m3", "sender": "human", "text": " ", "content": []},
+                {
+                    "uuid": "m4",
+                    "sender": "assistant",
+                    "text": TOOL_CALLED,
+                    "content": [{"type": "tool_use", "name": "calendar", "input": {}}],
+                },
             ],
         }
     ]
