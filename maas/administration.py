@@ -17,7 +17,8 @@ from maas.reindexing import Reindexer
 from maas.requests import AuditRequest, KeyRequest, RotateRequest, parse
 from maas.sessions import Sessions
 from maas.settings import Settings
-from maas.storage.protocol import AuditQuery, MemoryStore
+from maas.storage.protocol import MemoryStore
+from maas.storage.values import AuditQuery
 
 
 class Administration:

@@ -62,7 +62,8 @@ from maas.requests import (
 )
 from maas.settings import Settings, load_settings
 from maas.storage.opening import open_store
-from maas.storage.protocol import MemoryStore, ReadTransaction, Where
+from maas.storage.protocol import MemoryStore, ReadTransaction
+from maas.storage.values import Where
 from maas.storing import Storer, replacement
 
 EMBEDDED_ACTOR = "embedded"

@@ -16,7 +16,8 @@ from maas.errors import UnavailableError
 from maas.items import indexed_text
 from maas.recall.windows import packed
 from maas.records import Memory, Scope
-from maas.storage.protocol import MemoryStore, ReadTransaction, SessionTurn, Span, WriteTransaction
+from maas.storage.protocol import MemoryStore, ReadTransaction, WriteTransaction
+from maas.storage.values import SessionTurn, Span
 
 # No window of so many terms is longer in tokens, code and other languages included, unless a single turn is.
 WINDOW_TOKENS = 512

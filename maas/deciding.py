@@ -10,7 +10,8 @@ from datetime import datetime
 from maas.errors import FieldError, InvalidInputError
 from maas.items import Item, Vector, indexed_text
 from maas.records import Event, Memory, Scope
-from maas.storage.protocol import ReadTransaction, Where
+from maas.storage.protocol import ReadTransaction
+from maas.storage.values import Where
 from maas.twins import may_be_twins
 
 _TWINS_SOUGHT = 5

@@ -19,7 +19,8 @@ from maas.recall.passages import passages
 from maas.records import Deleted, Document, DocumentPage, Scope
 from maas.redaction import Redactor, accepted
 from maas.requests import DocumentListRequest, DocumentRequest, parse
-from maas.storage.protocol import DocumentRow, MemoryStore, ReadTransaction, WriteTransaction
+from maas.storage.protocol import MemoryStore, ReadTransaction, WriteTransaction
+from maas.storage.values import DocumentRow
 
 
 class Documents:

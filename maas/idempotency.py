@@ -11,7 +11,8 @@ from typing import Any
 from maas.errors import IdempotencyConflictError
 from maas.fields import Identifier
 from maas.requests import Request, parse
-from maas.storage.protocol import ReadTransaction, Remembered, WriteTransaction
+from maas.storage.protocol import ReadTransaction, WriteTransaction
+from maas.storage.values import Remembered
 
 LIFETIME = timedelta(hours=24)
 

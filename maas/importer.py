@@ -29,7 +29,8 @@ from maas.recall.analysis import document_terms
 from maas.records import HistoryEntry, ImportReport, Memory, Scope
 from maas.redaction import Redactor
 from maas.requests import invalid_input
-from maas.storage.protocol import DocumentRow, MemoryStore, NewMemory, WriteTransaction
+from maas.storage.protocol import MemoryStore, WriteTransaction
+from maas.storage.values import DocumentRow, NewMemory
 from maas.storing import version_entry
 from maas.transfer import DocumentLine, HeaderLine, MemoryLine
 

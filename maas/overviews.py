@@ -14,7 +14,8 @@ from maas.fields import Identifier
 from maas.items import indexed_text
 from maas.records import Landscape, Memory, Place, Scope, SearchHit, Surroundings, UserPage
 from maas.requests import Request, UserListRequest, parse
-from maas.storage.protocol import MemoryStore, ReadTransaction, Where
+from maas.storage.protocol import MemoryStore, ReadTransaction
+from maas.storage.values import Where
 
 TURNS_AROUND = 3
 NEAREST = 6

@@ -20,7 +20,8 @@ from maas.items import text_hash
 from maas.recall.analysis import document_terms
 from maas.recall.passages import passages
 from maas.records import Document, Memory, Scope
-from maas.storage.protocol import DocumentRow, MemoryStore, NewMemory, Unembedded, WriteTransaction
+from maas.storage.protocol import MemoryStore, WriteTransaction
+from maas.storage.values import DocumentRow, NewMemory, Unembedded
 from maas.storing import version_entry
 
 CHECKPOINT = 64

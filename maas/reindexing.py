@@ -20,7 +20,8 @@ from maas.errors import ConflictError, MaasError, UnavailableError
 from maas.items import indexed_text
 from maas.reading import read_again
 from maas.records import ReindexStatus, Scope
-from maas.storage.protocol import MemoryStore, ReadTransaction, ReindexRun
+from maas.storage.protocol import MemoryStore, ReadTransaction
+from maas.storage.values import ReindexRun
 
 BATCH = 64
 # A run beats so often, whatever it waits for; one that has been silent for STALE has died with its process.

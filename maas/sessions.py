@@ -11,7 +11,8 @@ from maas.auditing import record
 from maas.errors import AuthenticationError
 from maas.keys import still_works
 from maas.records import ApiKey, NewSession
-from maas.storage.protocol import MemoryStore, Session
+from maas.storage.protocol import MemoryStore
+from maas.storage.values import Session
 
 TOKEN_BYTES = 32
 

@@ -21,7 +21,8 @@ from maas.items import Item, Vector, indexed_text, text_hash
 from maas.recall.analysis import document_terms
 from maas.records import Event, HistoryEntry, Memory, Scope, Similar, StoreResponse, StoreResult
 from maas.settings import DedupeSettings
-from maas.storage.protocol import MemoryStore, NewMemory, ReadTransaction, Replacement, Where, WriteTransaction
+from maas.storage.protocol import MemoryStore, ReadTransaction, WriteTransaction
+from maas.storage.values import NewMemory, Replacement, Where
 
 SIMILAR_SHOWN = 5
 # Beyond this many comparisons a request would wait for a courtesy: a large batch into a large memory.

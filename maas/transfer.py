@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 from maas.fields import DocumentText, Identifier, MemoryText, Metadata, Share, Timestamp
 from maas.records import Event, Role, Scope
 from maas.requests import Request
-from maas.storage.protocol import DocumentRow, Exported, MemoryStore
+from maas.storage.protocol import MemoryStore
+from maas.storage.values import DocumentRow, Exported
 
 FORMAT = 1
 _PAGE = 500

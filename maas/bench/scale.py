@@ -22,7 +22,7 @@ from maas.bench.measure import EncodeMeter, Samples, Usage
 from maas.embedders.protocol import Vectors
 from maas.records import DEFAULT_TENANT, Scope
 from maas.storage.opening import open_store
-from maas.storage.protocol import Where
+from maas.storage.values import Where
 from maas.storage.vector_index import wait_for_sketches
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 from maas.items import indexed_text
 from maas.recall.analysis import query_terms
 from maas.records import Memory, Scope
-from maas.storage.protocol import Exported, MemoryStore, ReadTransaction, Where
+from maas.storage.protocol import MemoryStore, ReadTransaction
+from maas.storage.values import Exported, Where
 
 SAMPLED_USERS = 20
 SAMPLED_TEXTS = 20

@@ -18,7 +18,8 @@ from maas.recall.lexical import K1, SESSION, Layout, highest
 from maas.recall.past import Past
 from maas.recall.priors import Priors, raise_odds
 from maas.records import Memory, Mode, Scope, SearchHit
-from maas.storage.protocol import LexicalHits, ReadTransaction, Seqs, Where
+from maas.storage.protocol import ReadTransaction
+from maas.storage.values import LexicalHits, Seqs, Where
 
 # With mmr, so many of the best are chosen from.
 _POOL, _POOL_FACTOR = 50, 3

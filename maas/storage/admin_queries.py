@@ -14,7 +14,6 @@ from maas.ids import erased_id
 from maas.records import ApiKey, AuditEntry, BackupRecord, Memory, Scope
 from maas.storage import statements
 from maas.storage.engine import Transaction
-from maas.storage.protocol import AuditQuery, Coverage, ReindexRun, Unembedded
 from maas.storage.rows import API_KEY_COLUMNS, MEMORY_COLUMNS, to_api_key, to_memory
 from maas.storage.statements import owner
 from maas.storage.tables import (
@@ -28,6 +27,7 @@ from maas.storage.tables import (
     users,
     vectors,
 )
+from maas.storage.values import AuditQuery, Coverage, ReindexRun, Unembedded
 from maas.storage.where import owned
 
 

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, and_, delete, insert, select, tuple_, upda
 
 from maas.records import Memory, Scope
 from maas.storage.engine import Transaction
-from maas.storage.protocol import DocumentRow
 from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, to_memory
 from maas.storage.tables import document_sources, documents, memories, spaces, vectors
+from maas.storage.values import DocumentRow
 from maas.storage.where import owned
 
 _COLUMNS = tuple(documents.c[name] for name in DocumentRow.columns())

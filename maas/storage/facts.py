@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas.storage.cache import Sized
-from maas.storage.protocol import Seqs, Where
 from maas.storage.tables import to_microseconds
+from maas.storage.values import Seqs, Where
 
 V = TypeVar("V", bound=Sized)
 

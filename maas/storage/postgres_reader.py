@@ -20,11 +20,11 @@ from maas.storage.by_dialect import ListOf, among
 from maas.storage.engine import Transaction
 from maas.storage.postgres_index import nearest_indexed, search_widely
 from maas.storage.prepared import Prepared
-from maas.storage.protocol import Hits, Scores, Seqs, Where
 from maas.storage.reader import NOTHING, Caches
 from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, to_memory
 from maas.storage.statements import LIVE, OWNED, owner
 from maas.storage.tables import Reals, memories, vectors
+from maas.storage.values import Hits, Scores, Seqs, Where
 from maas.storage.vector_index import damaged, index_bytes
 from maas.storage.vector_reader import VectorReader
 

@@ -22,10 +22,11 @@ from maas.storage.by_dialect import ListOf, among
 from maas.storage.engine import Transaction
 from maas.storage.postgres_reader import PostgresReader
 from maas.storage.prepared import Prepared
-from maas.storage.protocol import ReindexRun, Remembered, WriteTransaction
+from maas.storage.protocol import WriteTransaction
 from maas.storage.reader import Caches
 from maas.storage.statements import owner
 from maas.storage.tables import WordVector, postgres_memories, users, vectors
+from maas.storage.values import ReindexRun, Remembered
 from maas.storage.writer import IndexedTerms, Writer, of
 
 # A transaction holds at most so many locks of users: the server's table of locks is small.

@@ -22,7 +22,6 @@ from maas.storage.document_rows import DocumentQueries
 from maas.storage.engine import Transaction
 from maas.storage.facts import AtRevision, Facts, narrowing_key, numbers
 from maas.storage.postings import KeptPosting, postings_of
-from maas.storage.protocol import Coverage, Exported, Hits, LexicalHits, Remembered, Seqs, SessionTurn, Span, Where
 from maas.storage.rows import MEMORY_COLUMNS, PACKED_VECTOR, SpaceRow, UserRow, to_entry, to_memory
 from maas.storage.sessions import SessionQueries
 from maas.storage.statements import owner
@@ -38,6 +37,7 @@ from maas.storage.tables import (
 from maas.storage.time_queries import TimeQueries
 from maas.storage.turn_table import TurnGroup, Turns, TurnTable
 from maas.storage.user_list import UserListQueries
+from maas.storage.values import Coverage, Exported, Hits, LexicalHits, Remembered, Seqs, SessionTurn, Span, Where
 from maas.storage.vector_index import VectorIndex, unpack
 from maas.storage.where import live, narrowed, owned
 

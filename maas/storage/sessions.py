@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from maas.storage.engine import Transaction
-from maas.storage.protocol import Session
 from maas.storage.tables import sessions
+from maas.storage.values import Session
 
 
 class SessionQueries:

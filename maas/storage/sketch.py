@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas.embedders.protocol import Vectors
-from maas.storage.protocol import Seqs
+from maas.storage.values import Seqs
 
 # As many as FAISS takes into account for 16 values.
 SAMPLE = 4_096

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from maas.errors import StorageError
 from maas.records import Scope
 from maas.storage import statements
-from maas.storage.protocol import LexicalHits, Where
 from maas.storage.tables import upkeep
+from maas.storage.values import LexicalHits, Where
 from maas.storage.vector_reader import VectorReader
 
 WIPE = "wipe"

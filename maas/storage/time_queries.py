@@ -10,10 +10,10 @@ from sqlalchemy import and_, func, select
 from maas.records import HistoryEntry, Scope
 from maas.storage import statements
 from maas.storage.engine import Transaction
-from maas.storage.protocol import Seqs, Traits, Where
 from maas.storage.rows import to_entry
 from maas.storage.statements import owner
 from maas.storage.tables import memories, memory_versions
+from maas.storage.values import Seqs, Traits, Where
 from maas.storage.where import live, narrowed, owned
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from maas.recall.lexical import Layout, length_norms
 from maas.storage.facts import numbers
-from maas.storage.protocol import Seqs
+from maas.storage.values import Seqs
 
 
 class TurnGroup(NamedTuple):

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from maas.embedders.protocol import Vectors
 from maas.errors import StorageError
-from maas.storage.protocol import Hits, Scores, Seqs
 from maas.storage.sketch import FEWEST, SAMPLE, Sketch, sketch_bytes
+from maas.storage.values import Hits, Scores, Seqs
 
 _CHUNK = 10_000
 # Rows read at once: few enough to stay in the processor's cache while they are checked and added.

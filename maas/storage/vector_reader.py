@@ -13,9 +13,9 @@ from maas.records import Scope
 from maas.storage import statements
 from maas.storage.engine import Transaction
 from maas.storage.facts import numbers
-from maas.storage.protocol import Hits, Scores, Seqs, Where
 from maas.storage.reader import NOTHING, Caches, Reader
 from maas.storage.statements import owner
+from maas.storage.values import Hits, Scores, Seqs, Where
 from maas.storage.vector_index import VectorIndex
 
 

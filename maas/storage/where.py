@@ -33,8 +33,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from maas.recall.filters import Condition, Filter, Group, Scalar
 from maas.records import Scope
 from maas.storage.by_dialect import ByDialect, folded, position
-from maas.storage.protocol import Where
 from maas.storage.tables import memories, memory_versions
+from maas.storage.values import Where
 
 _Bool = ColumnElement[bool]
 

@@ -16,7 +16,6 @@ from maas.records import ApiKey, HistoryEntry, Scope
 from maas.storage import statements
 from maas.storage.document_rows import DocumentChanges
 from maas.storage.engine import Transaction
-from maas.storage.protocol import NewMemory, Remembered, Replacement, Unembedded
 from maas.storage.reader import Caches
 from maas.storage.rows import API_KEY_COLUMNS, UserRow, memory_values, to_api_key
 from maas.storage.sessions import SessionChanges
@@ -37,6 +36,7 @@ from maas.storage.tables import (
     vectors,
 )
 from maas.storage.upkeep_changes import UpkeepChanges
+from maas.storage.values import NewMemory, Remembered, Replacement, Unembedded
 from maas.storage.vector_index import pack
 from maas.storage.where import owned
 

@@ -15,15 +15,8 @@ from maas.recall.analysis import document_terms
 from maas.recall.windows import packed
 from maas.records import ApiKey, Memory, Scope
 from maas.storage.opening import open_store
-from maas.storage.protocol import (
-    MemoryStore,
-    NewMemory,
-    Remembered,
-    Replacement,
-    Session,
-    Where,
-    WriteTransaction,
-)
+from maas.storage.protocol import MemoryStore, WriteTransaction
+from maas.storage.values import NewMemory, Remembered, Replacement, Session, Where
 from maas.storing import version_entry
 from tests.fakes import FakeEmbedder
 

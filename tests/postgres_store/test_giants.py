@@ -19,8 +19,8 @@ from maas.storage import postgres_index
 from maas.storage.postgres_reader import AMONG, NEAREST_WITHOUT, WITHOUT
 from maas.storage.postgres_store import PostgresStore
 from maas.storage.prepared import Prepared
-from maas.storage.protocol import NewMemory, Where
 from maas.storage.tables import Reals
+from maas.storage.values import NewMemory, Where
 from maas.storing import version_entry
 from tests.cli.conftest import Run
 from tests.contract.test_memory_store import NOW

@@ -20,8 +20,8 @@ from maas.storage import postgres_reader, statements
 from maas.storage.opening import open_store
 from maas.storage.postgres_engine import register_types
 from maas.storage.prepared import Prepared
-from maas.storage.protocol import Where
 from maas.storage.tables import Reals
+from maas.storage.values import Where
 from tests.fakes import ContextualFakeEmbedder
 from tests.postgres import Server
 

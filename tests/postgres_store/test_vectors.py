@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from maas import PersonalMemoryBrain, Settings
 from maas.records import Scope
-from maas.storage.protocol import Where
+from maas.storage.values import Where
 from tests.conftest import FakeClock
 from tests.fakes import FakeEmbedder
 from tests.postgres import Server

@@ -18,7 +18,7 @@ from maas.cli.connect import LazyEmbedder
 from maas.contexts import context_space
 from maas.errors import InvalidInputError
 from maas.recall.windows import WINDOW_TERMS, packed
-from maas.storage.protocol import SessionTurn
+from maas.storage.values import SessionTurn
 from tests.fakes import ContextualFakeEmbedder, FakeEmbedder
 
 START = datetime(2025, 3, 1, tzinfo=UTC)

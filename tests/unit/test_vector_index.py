@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from maas import PersonalMemoryBrain, Settings
 from maas.records import Scope
-from maas.storage.protocol import Where
+from maas.storage.values import Where
 from maas.storage.vector_index import VectorIndex, brute_force, pack, wait_for_sketches
 from tests.conftest import FakeClock
 from tests.fakes import FakeEmbedder
