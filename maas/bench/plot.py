@@ -59,9 +59,13 @@ def _draw_scale(axes: Any, report: dict[str, Any]) -> None:
     for key, label in (("recall_first", "user's first recall"), ("recall_again", "again")):
         for point, style in (("p50", "-o"), ("p99", ":o")):
             axes.plot(memories, [step[key]["overhead_ms"][point] for step in growth], style, label=f"{label}, {point}")
-    axes.set(title="Recall as the store grows", xlabel="memories in all", ylabel="on top of encoding, ms", xscale="log")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    large = report["scale"]["large_user_recall"]
+    for point, marker in (("p50", "*"), ("p99", "x")):
+        label = f"one user of {large['memories']:,}, {point}"
+        axes.plot(large["memories"], large["overhead_ms"][point], marker, markersize=9, color="black", label=label)
+    axes.set(title="Recall as the store grows", xlabel="memories", ylabel="on top of encoding, ms")
+    axes.set(xscale="log", yscale="log")
+    axes.legend(frameon=False, fontsize="small")
 
 
 def _draw_stores(axes: Any, report: dict[str, Any]) -> None:
