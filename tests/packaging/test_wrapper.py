@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -238,3 +241,17 @@ def test_an_onnxruntime_without_the_operator_is_explained(unpacked: Path, wrappe
     graph.write_bytes(graph.read_bytes().replace(b"LinearAttention", b"LinearAttentioM"))
     with pytest.raises(wrapper.BundleError, match=r"cannot run model_int8\.onnx.*contributed operators"):
         wrapper.LAMEncoder(folder, verify=False)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir() or (os.cpu_count() or 1) < 2, reason="needs Linux and two cores"
+)
+def test_it_keeps_to_the_cores_it_was_given(unpacked: Path) -> None:
+    core = min(os.sched_getaffinity(0))
+    program = (
+        f"import os, sys; os.sched_setaffinity(0, {{{core}}}); sys.path.insert(0, {str(unpacked)!r})\n"
+        f"from lam_wrapper import LAMEncoder; encoder = LAMEncoder({str(unpacked)!r}); encoder.encode(['a'] * 64)\n"
+        "print({core for task in os.listdir('/proc/self/task') for core in os.sched_getaffinity(int(task))})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{{{core}}}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from threading import Lock
 from typing import TypeVar
 
-from .step import Step
+from .step import Step, cores
 
 LANE_TOKENS = 288
 """Padded tokens of one pass: its activations stay in a core's own cache."""
@@ -29,7 +28,7 @@ class Lanes:
 
     def __init__(self, wide: Step, threads: int | None) -> None:
         self._wide = wide
-        self.count = threads or _cores()
+        self.count = threads or cores()
         self._opening = Lock()
         self._narrow: Step | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -49,7 +48,3 @@ class Lanes:
             narrow = self._narrow = self._narrow or self._wide.with_threads(1)
             pool = self._pool = self._pool or ThreadPoolExecutor(self.count, thread_name_prefix="lam-lane")
         return pool.map(read, repeat(narrow), items)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,7 @@ class Step:
         graph: the graph's file.
         config: the bundle's record.
         pad_id: token id that fills shorter texts of a batch up.
-        threads: threads of one run; None leaves it to onnxruntime.
+        threads: threads of one run; None leaves it to onnxruntime, within the cores this process may use.
     """
 
     def __init__(self, graph: Path, config: dict[str, Any], pad_id: int, threads: int | None) -> None:
@@ -96,9 +97,16 @@ class Step:
         return memories[:: self._rows]
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _open_session(graph: Path, threads: int | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if threads is None and cores() < (os.cpu_count() or 1):
+        threads = cores()  # onnxruntime itself would bind a thread to each core of the machine, allowed or not
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
