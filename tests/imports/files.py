@@ -36,12 +36,7 @@ def chatgpt(path: Path) -> Path:
         node("old", "q", "assistant", ["A first try"]),
         node("call", "q", "assistant", ['{"query": "parking"}'], to="file_search"),
         node("tool", "call", "tool", ["search()"]),
-        node(
-            "answer",
-            "tool",
-            "assistant",
-            ["On level 3, you said\ue200cite\ue202turn0search1\ue201\u30104:2\u2020notes\u3011"],
-        ),
+        node("answer", "tool", "assistant", [f"On level 3, you said{CITED}"]),
         node(
             "thanks", "answer", "user", [{"content_type": "audio_transcription", "text": "Thanks", "direction": "in"}]
         ),
