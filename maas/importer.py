@@ -189,7 +189,7 @@ class Importer:
             rows.append(self._row(parsed, scope, vector, now))
         taken = transaction.by_key(scope, [row.memory.key for row in rows if row.memory.key is not None])
         _refuse_taken_keys(new, set(taken))
-        seqs = transaction.insert(scope, self._embedder.fingerprint, rows)
+        seqs = transaction.insert(self._embedder.fingerprint, {scope: rows}).get(scope, [])
         if space := context_space(self._embedder):
             contexts = [(seq, p.context) for seq, p in zip(seqs, new, strict=True) if p.context is not None]
             transaction.place_vectors(scope, space, contexts)

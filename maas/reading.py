@@ -137,7 +137,7 @@ class Reading:
         fingerprint = self._embedder.fingerprint
         tag = transaction.tag(scope)
         named = [_with_id(new, tag + self._new_id()) for new in fresh]
-        transaction.insert(scope, fingerprint, named)
+        transaction.insert(fingerprint, {scope: named})
         changes = {
             "read_passages": row.read_passages + len(fresh),
             "beat_at": self._clock(),

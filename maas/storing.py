@@ -7,7 +7,7 @@ unless nobody has written to the users' memories since. Encoding itself never ha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +56,7 @@ class Storer:
                 return _with_texts(answer, items)
             decisions = decide(transaction, items, self._fingerprint, now, self._thresholds.same_meaning)
             seen = _revisions(transaction, items)
-        self._embed(decisions, now)
+        self._embed(decisions, seen, now)
         while True:
             with self._store.write() as transaction:
                 transaction.hold({item.scope for item in items})
@@ -75,9 +75,9 @@ class Storer:
                         repeatable.remember(transaction, {item.scope.user_id for item in items}, answer, now)
                     return response
             # Since the snapshot another writer has removed what made an item known.
-            self._embed(decisions, now)
+            self._embed(decisions, seen, now)
 
-    def _embed(self, decisions: Sequence[Decision], now: datetime) -> None:
+    def _embed(self, decisions: Sequence[Decision], seen: Mapping[Scope, int], now: datetime) -> None:
         items = [decision.item for decision in decisions if _lacks_vector(decision)]
         if not items:
             return
@@ -85,8 +85,10 @@ class Storer:
         for item, vector in zip(items, vectors, strict=True):
             item.vector = vector
             item.terms  # noqa: B018 - now, and not while the database is locked
-        with self._store.read() as transaction:
-            find_similar(transaction, items, self._fingerprint, now, self._thresholds.similar)
+        met = [item for item in items if seen[item.scope]]  # those of others have nothing to be like
+        if met:
+            with self._store.read() as transaction:
+                find_similar(transaction, met, self._fingerprint, now, self._thresholds.similar)
 
 
 def apply(
@@ -99,18 +101,14 @@ def apply(
 ) -> list[str]:
     """Write what was decided; returns the id of each decision's memory."""
     ids: dict[tuple[Scope, str], str] = {}
-    tags: dict[Scope, str] = {}
     added: dict[Scope, list[NewMemory]] = defaultdict(list)
     for decision in decisions:
         if decision.event == "ADD":
             scope = decision.item.scope
-            if scope not in tags:
-                tags[scope] = transaction.tag(scope)
-            memory = decision.memory.model_copy(update={"id": tags[scope] + new_id()})
+            memory = decision.memory.model_copy(update={"id": transaction.tag(scope) + new_id()})
             ids[scope, decision.memory.id] = memory.id
             added[scope].append(_new_row(decision.item, memory, now, actor))
-    for scope, rows in added.items():
-        transaction.insert(scope, fingerprint, rows)
+    transaction.insert(fingerprint, added)
     result = [ids.get((decision.item.scope, decision.memory.id), decision.memory.id) for decision in decisions]
     for decision, memory_id in zip(decisions, result, strict=True):
         if decision.before is not None:
@@ -189,7 +187,7 @@ def _new_row(item: Item, memory: Memory, now: datetime, actor: str) -> NewMemory
 
 
 def _revisions(transaction: ReadTransaction, items: Sequence[Item]) -> dict[Scope, int]:
-    return {scope: transaction.revision(scope) for scope in {item.scope for item in items}}
+    return transaction.revisions({item.scope for item in items})
 
 
 def _audit(

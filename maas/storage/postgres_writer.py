@@ -150,7 +150,7 @@ class PostgresWriter(Writer, PostgresReader):
             dropped = _DROP_FROM_SPACE.rows(self._driver, **own, from_space=space)
         spaces = [row[0] for row in dropped]
         for each in sorted(set(spaces)):
-            self._count_vectors(scope, each, -spaces.count(each))
+            self._count_vectors(each, [(scope, -spaces.count(each))])
         if spaces:
             _DROP_EMPTY_SPACES.run(self._driver, **owner(scope))
 
@@ -159,11 +159,12 @@ class PostgresWriter(Writer, PostgresReader):
         counted = select(func.count()).select_from(postgres_memories).where(*of(postgres_memories, scope), words)
         return int(self._connection.execute(counted).scalar_one())
 
-    def _count_memories(self, scope: Scope, memories: int, terms: int) -> None:
-        _COUNT_MEMORIES.run(self._driver, **owner(scope), more_memories=memories, more_terms=terms)
+    def _count_memories(self, more: Iterable[tuple[Scope, int, int]]) -> None:
+        rows = ({**owner(scope), "more_memories": memories, "more_terms": terms} for scope, memories, terms in more)
+        _COUNT_MEMORIES.run_many(self._driver, rows)
 
-    def _count_vectors(self, scope: Scope, space: int, vectors: int) -> None:
-        _COUNT_VECTORS.run(self._driver, **owner(scope), space=space, vectors=vectors)
+    def _count_vectors(self, space: int, more: Iterable[tuple[Scope, int]]) -> None:
+        _COUNT_VECTORS.run_many(self._driver, ({**owner(scope), "space": space, "vectors": n} for scope, n in more))
 
 
 for _name in _scoped_methods():

@@ -89,7 +89,7 @@ class Prepared:
         elif type(compiled.statement) is Insert:
             compiled.copy(driver, rows)
         else:
-            with driver.cursor() as cursor:
+            with driver.cursor() as cursor:  # sends all, and then waits for what came of them
                 cursor.executemany(cast("Any", compiled.sql), map(compiled.bind, rows))
 
     def on(self, driver: Driver) -> CompiledStatement:

@@ -7,7 +7,7 @@ query runs without.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -78,8 +78,8 @@ class ReadTransaction(Protocol):
 
     def history(self, scope: Scope, memory_id: str) -> list[HistoryEntry]: ...
 
-    def revision(self, scope: Scope) -> int:
-        """Grows with every change to the user's memories, an erasure included; 0 for a user who is not there."""
+    def revisions(self, scopes: Collection[Scope]) -> dict[Scope, int]:
+        """Each grows with every change to the user's memories, an erasure included; 0 for a user who is not there."""
 
     def coverage(self, scope: Scope, fingerprint: str) -> Coverage: ...
 
@@ -189,8 +189,8 @@ class WriteTransaction(ReadTransaction, Protocol):
     def tag(self, scope: Scope) -> str:
         """What the ids of the user's memories start with; makes the user if there is none."""
 
-    def insert(self, scope: Scope, fingerprint: str, rows: Sequence[NewMemory]) -> list[int]:
-        """Returns the numbers of the new rows."""
+    def insert(self, fingerprint: str, rows: Mapping[Scope, Sequence[NewMemory]]) -> dict[Scope, list[int]]:
+        """Adds each user's rows; returns their numbers."""
 
     def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None: ...
 

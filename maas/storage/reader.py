@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,6 +111,7 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
         super().__init__(transaction)
         self._caches = caches
         self._known: dict[Any, Any] = {}
+        self._touched: dict[Scope, UserRow] = {}
 
     def owners(self, tenant: str, memory_id: str) -> list[str]:
         tags = select(user_tags.c.user_id, users.c.tag).join(
@@ -165,10 +167,16 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
         )
         return [to_entry(row) for row in self._connection.execute(query.order_by(memory_versions.c.version))]
 
-    def revision(self, scope: Scope) -> int:
-        user = self._user(scope)
-        # With the user's number in front, so that somebody erased and stored again does not start over.
-        return 0 if user is None else user.number << _REVISION_BITS | user.revision
+    def revisions(self, scopes: Collection[Scope]) -> dict[Scope, int]:
+        by_tenant: dict[str, list[str]] = defaultdict(list)
+        for scope in scopes:
+            by_tenant[scope.tenant].append(scope.user_id)
+        found = dict.fromkeys(scopes, 0)
+        for tenant, own in by_tenant.items():
+            for user in map(UserRow._make, statements.USERS.each(self._driver, tenant=tenant, users=own)):
+                # With the user's number in front, so that somebody erased and stored again does not start over.
+                found[Scope(tenant, user.user_id)] = user.number << _REVISION_BITS | user.revision
+        return found
 
     def coverage(self, scope: Scope, fingerprint: str) -> Coverage:
         user, space = self._user(scope), self._space(fingerprint)

@@ -69,6 +69,8 @@ def _hinted(columns: Any, hint: str) -> Select[Any]:
 
 USER = Prepared(select(users).where(users.c.tenant_id == _TENANT, users.c.user_id == _USER))
 
+USERS = Prepared(select(users).where(users.c.tenant_id == _TENANT, among(users.c.user_id, "users")))
+
 TOUCH_USER = Prepared(
     update(users)
     .where(users.c.tenant_id == _TENANT, users.c.user_id == _USER)

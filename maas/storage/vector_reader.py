@@ -54,9 +54,12 @@ class VectorReader(Reader):
         def changed(since: int) -> Iterator[tuple[int, bytes]]:
             return self._changed_vectors({**owner(scope), "space": space.space}, since, space.dim)
 
+        def empty() -> VectorIndex:
+            return VectorIndex(space.dim, exact_up_to=self._exact_up_to, room=self._caches.vectors.limit)
+
         key = (user.number, space.space)
-        room = self._caches.vectors.limit
-        index = self._caches.vectors.get(key, lambda: VectorIndex(space.dim, exact_up_to=self._exact_up_to, room=room))
+        # The revision of a user whom this transaction has changed may never be committed.
+        index = empty() if scope in self._touched else self._caches.vectors.get(key, empty)
         expected = self._facts(scope).vectors.get(space.space, 0)
         index.sync(user.revision, user.reset_revision, seqs, changed, expected=expected)
         self._caches.vectors.settle(key, index)

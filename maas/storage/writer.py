@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -70,13 +71,17 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         """What a writer reads, it may just have changed."""
         return ask()
 
-    def insert(self, scope: Scope, fingerprint: str, rows: Sequence[NewMemory]) -> list[int]:
-        if not rows:
-            return []
-        user = self._touch_user(scope)
-        self._register_tags(scope, {tag_of(row.memory.id) for row in rows})
-        space = self._ensure_space(fingerprint, len(rows[0].vector))
-        numbered = list(zip(self._next_seqs(len(rows)), rows, strict=True))
+    def insert(self, fingerprint: str, rows: Mapping[Scope, Sequence[NewMemory]]) -> dict[Scope, list[int]]:
+        added = {scope: own for scope, own in rows.items() if own}
+        if not added:
+            return {}
+        self.hold(added)
+        touched = {scope: self._touch_user(scope) for scope in added}
+        for scope, own in added.items():
+            self._register_tags(scope, {tag_of(row.memory.id) for row in own} - {touched[scope].tag})
+        everything = [(scope, row) for scope, own in added.items() for row in own]
+        space = self._ensure_space(fingerprint, len(everything[0][1].vector))
+        numbered = list(zip(self._next_seqs(len(everything)), everything, strict=True))
         values = (
             {
                 **memory_values(row.memory),
@@ -84,16 +89,18 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
                 "tenant_id": scope.tenant,
                 "text_hash": row.text_hash,
                 "stored_at": row.stored_at,
-                "revision": user.revision,
+                "revision": touched[scope].revision,
                 "term_count": len(row.terms),
             }
-            for seq, row in numbered
+            for seq, (scope, row) in numbered
         )
-        self._add_memories(values, [(seq, user.number, row.terms) for seq, row in numbered])
-        self._count_memories(scope, len(rows), sum(len(row.terms) for row in rows))
-        self._add_vectors(scope, space, [(seq, row.vector) for seq, row in numbered])
-        self._add_versions(scope, [entry for row in rows for entry in row.history])
-        return [seq for seq, _ in numbered]
+        self._add_memories(values, [(seq, touched[scope].number, row.terms) for seq, (scope, row) in numbered])
+        self._add_vectors(space, ((scope, seq, row.vector) for seq, (scope, row) in numbered))
+        self._add_versions((scope, entry) for scope, row in everything for entry in row.history)
+        self._count_memories((scope, len(own), sum(len(row.terms) for row in own)) for scope, own in added.items())
+        self._count_vectors(space, ((scope, len(own)) for scope, own in added.items()))
+        seqs = iter(numbered)
+        return {scope: [seq for seq, _ in islice(seqs, len(own))] for scope, own in added.items()}
 
     def replace(self, scope: Scope, fingerprint: str, row: Replacement) -> None:
         # A new text takes the row's vectors out of every other space, and may get none there again.
@@ -104,12 +111,12 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         if row.terms is not None:
             values["term_count"] = len(row.terms)
             self._change_terms(scope, seq, user.number, row.terms)
-            self._count_memories(scope, 0, len(row.terms) - counted)
+            self._count_memories([(scope, 0, len(row.terms) - counted)])
         self._connection.execute(update(memories).where(mine).values(values))
         if row.vector is not None:
             self._drop_vectors_of(scope, [seq])
-            self._add_vectors(scope, self._ensure_space(fingerprint, len(row.vector)), [(seq, row.vector)])
-        self._add_versions(scope, [row.entry])
+            self._place(scope, self._ensure_space(fingerprint, len(row.vector)), [(seq, row.vector)])
+        self._add_versions([(scope, row.entry)])
 
     def supersede(self, scope: Scope, old_id: str, new_id: str, said_at: datetime, now: datetime) -> None:
         user = self._touch_user(scope)
@@ -125,7 +132,7 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         own = owner(scope)
         self._drop_vectors_of(scope, [row.seq])
         self._drop_terms([row.seq])
-        self._count_memories(scope, -1, -row.term_count)
+        self._count_memories([(scope, -1, -row.term_count)])
         statements.DROP_MEMORY.run(self._driver, **own, id=memory_id)
         statements.DROP_VERSIONS.run(self._driver, **own, id=memory_id)
         statements.REVIVE.run(self._driver, **own, id=memory_id, revision=user.revision)
@@ -139,7 +146,7 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
             seqs = [row.seq for row in rows]
             self._drop_vectors_of(scope, seqs)
             self._drop_terms(seqs)
-            self._count_memories(scope, -len(rows), -sum(row.term_count for row in rows))
+            self._count_memories([(scope, -len(rows), -sum(row.term_count for row in rows))])
             ids = select(memories.c.id).where(mine)
             self._connection.execute(
                 delete(memory_versions).where(*of(memory_versions, scope), memory_versions.c.memory_id.in_(ids))
@@ -154,6 +161,7 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
             doomed = select(memories.c.seq).where(owned(scope))
             self._drop_terms(self._connection.execute(doomed).scalars().all())
             self._caches.forget(user.number)
+            self._touched.pop(scope, None)
             self.erased.append(user.number)
         used = select(idempotency_users.c.key).where(*of(idempotency_users, scope))
         self._connection.execute(
@@ -205,7 +213,7 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         fresh = [(row.seq, vector) for row, vector in rows if row.seq in unchanged]
         if fresh:
             user = self._touch_user(scope)
-            self._add_vectors(scope, space, fresh)
+            self._place(scope, space, fresh)
             self._connection.execute(
                 update(memories)
                 .where(owned(scope), memories.c.seq.in_([seq for seq, _ in fresh]))
@@ -218,7 +226,7 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
             return
         space = self._ensure_space(fingerprint, len(rows[0][1]))
         self._drop_from(scope, space, [seq for seq, _ in rows])
-        self._add_vectors(scope, space, rows)
+        self._place(scope, space, rows)
 
     def drop_vectors(self, scope: Scope, fingerprint: str, seqs: Sequence[int]) -> None:
         space = self._space(fingerprint)
@@ -259,21 +267,23 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         self._connection.execute(delete(users).where(users.c.tenant_id == "", users.c.user_id == ""))
 
     def _touch_user(self, scope: Scope, *, reset: bool = False) -> UserRow:
-        """Count one more revision of the user's memories; make the user on the first."""
+        """Count one more revision of the user's memories, once a transaction; make the user on the first."""
+        touched = self._touched.get(scope)
+        if touched is not None and (touched.reset_revision == touched.revision or not reset):
+            return touched
         row = statements.TOUCH_USER.first(self._driver, **owner(scope), reset=reset)
-        if row is not None:
-            return UserRow._make(row)
-        tag = new_tag()
-        new = {"tenant_id": scope.tenant, "user_id": scope.user_id, "tag": tag, "revision": 1}
-        counts = {"reset_revision": 0, "memories": 0, "terms": 0}
-        made = statements.ADD_USER.rows(self._driver, **new, **counts)
-        self._register_tags(scope, {tag})
-        return UserRow._make(made[0])
+        if row is None:
+            tag = new_tag()
+            new = {"tenant_id": scope.tenant, "user_id": scope.user_id, "tag": tag, "revision": 1}
+            counts = {"reset_revision": 0, "memories": 0, "terms": 0}
+            (row,) = statements.ADD_USER.rows(self._driver, **new, **counts)
+            self._register_tags(scope, {tag})
+        self._touched[scope] = user = UserRow._make(row)
+        return user
 
     def tag(self, scope: Scope) -> str:
         """What the ids of the user's memories start with."""
-        user = self._user(scope)
-        return str(user.tag if user is not None else self._touch_user(scope).tag)
+        return str(self._touch_user(scope).tag)
 
     def _register_tags(self, scope: Scope, tags: Collection[str]) -> None:
         for tag in tags:
@@ -288,16 +298,20 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
             made = statements.SPACE.scalar(self._driver, fingerprint=fingerprint)
         return int(made)
 
-    def _add_vectors(self, scope: Scope, space: int, rows: Sequence[tuple[int, NDArray[np.floating]]]) -> None:
-        own = {"tenant_id": scope.tenant, "user_id": scope.user_id, "space": space}
-        statements.ADD_VECTOR.run_many(
-            self._driver, ({**own, "seq": seq, "vector": pack(vector)} for seq, vector in rows)
-        )
-        self._count_vectors(scope, space, len(rows))
+    def _place(self, scope: Scope, space: int, rows: Sequence[tuple[int, NDArray[np.floating]]]) -> None:
+        self._add_vectors(space, ((scope, seq, vector) for seq, vector in rows))
+        self._count_vectors(space, [(scope, len(rows))])
 
-    def _add_versions(self, scope: Scope, entries: Sequence[HistoryEntry]) -> None:
-        own = {"tenant_id": scope.tenant, "user_id": scope.user_id}
-        statements.ADD_VERSION.run_many(self._driver, ({**own, **vars(entry)} for entry in entries))
+    def _add_vectors(self, space: int, rows: Iterable[tuple[Scope, int, NDArray[np.floating]]]) -> None:
+        values = (
+            {"tenant_id": scope.tenant, "user_id": scope.user_id, "space": space, "seq": seq, "vector": pack(vector)}
+            for scope, seq, vector in rows
+        )
+        statements.ADD_VECTOR.run_many(self._driver, values)
+
+    def _add_versions(self, entries: Iterable[tuple[Scope, HistoryEntry]]) -> None:
+        values = ({"tenant_id": scope.tenant, "user_id": scope.user_id, **vars(entry)} for scope, entry in entries)
+        statements.ADD_VERSION.run_many(self._driver, values)
 
     def _count(self, scope: Scope, user: UserRow | None) -> dict[str, int]:
         counts = {
@@ -339,11 +353,11 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         """How many of the user's memories are in the index of words."""
         raise NotImplementedError
 
-    def _count_memories(self, scope: Scope, memories: int, terms: int) -> None:
-        """Note that there are so many more; triggers do this on SQLite."""
+    def _count_memories(self, more: Iterable[tuple[Scope, int, int]]) -> None:
+        """Note that a user has so many more memories and terms of them; triggers do this on SQLite."""
 
-    def _count_vectors(self, scope: Scope, space: int, vectors: int) -> None:
-        """Note that there are so many more; triggers do this on SQLite."""
+    def _count_vectors(self, space: int, more: Iterable[tuple[Scope, int]]) -> None:
+        """Note that a user has so many more; triggers do this on SQLite."""
 
 
 def of(table: Table, scope: Scope) -> tuple[Any, Any]:

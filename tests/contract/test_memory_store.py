@@ -57,7 +57,7 @@ def fill(store: MemoryStore, scope: Scope, *texts: str, **fields: object) -> lis
     with store.write() as transaction:
         start = transaction.coverage(scope, SPACE).memories
         rows = [row(transaction, scope, text, start + i, **fields) for i, text in enumerate(texts)]
-        transaction.insert(scope, SPACE, rows)
+        transaction.insert(SPACE, {scope: rows})
         return [new.memory.id for new in rows]
 
 
@@ -78,7 +78,7 @@ def test_what_a_change_touches_of_a_long_session_is_planned_as_in_the_whole(stor
             row(transaction, ANN, f"turn {number}", number, session_id="s", created_at=NOW + timedelta(minutes=minute))
             for number, minute in enumerate(minutes)
         ]
-        transaction.insert(ANN, SPACE, rows)
+        transaction.insert(SPACE, {ANN: rows})
     with store.read() as transaction:
         whole = transaction.session_turns(ANN, "s", SPACE)
         windows = list(packed(whole))
@@ -101,14 +101,14 @@ def test_what_a_change_touches_of_a_long_session_is_planned_as_in_the_whole(stor
 def test_a_write_that_fails_leaves_nothing(store: MemoryStore) -> None:
     def fails_after_writing() -> None:
         with store.write() as transaction:
-            transaction.insert(ANN, SPACE, [row(transaction, ANN, "red fish", 1)])
+            transaction.insert(SPACE, {ANN: [row(transaction, ANN, "red fish", 1)]})
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fails_after_writing()
     assert found(store, ANN, "red fish") == ([], [])
     with store.read() as transaction:
-        assert transaction.revision(ANN) == 0
+        assert transaction.revisions([ANN]) == {ANN: 0}
 
 
 def test_both_searches_see_only_the_scope(store: MemoryStore) -> None:
@@ -157,7 +157,7 @@ def test_replace_changes_row_vector_words_and_history(store: MemoryStore) -> Non
         assert transaction.coverage(ANN, SPACE).vectors == 1
 
 
-def test_words_that_are_kept_equal_those_read_anew(
+def test_words_and_vectors_that_are_kept_equal_those_read_anew(
     store: MemoryStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After every change, by a store that has been asked all along and by one that has just been opened."""
@@ -169,21 +169,24 @@ def test_words_that_are_kept_equal_those_read_anew(
     def text() -> str:
         return " ".join(drawn.choices(("red", "fish", "blue", "bird", "tree"), k=drawn.randint(1, 6)))
 
-    def shown(asked: MemoryStore, query: list[str]) -> tuple[list[int], list[float], tuple[float, ...]]:
+    def shown(asked: MemoryStore, query: list[str]) -> tuple[object, ...]:
         with asked.read() as transaction:
-            hits = transaction.lexical(ANN, query, 50, Where(now=NOW))
-            return hits.seqs.tolist(), hits.scores.tolist(), hits.evidence.weights
+            words = transaction.lexical(ANN, query, 50, Where(now=NOW))
+            near = transaction.dense(ANN, SPACE, EMBEDDER.encode([" ".join(query)]), 50, Where(now=NOW))[0]
+            by_seq = sorted(zip(near.seqs.tolist(), near.scores.round(5).tolist(), strict=True))
+            return words.seqs.tolist(), words.scores.tolist(), words.evidence.weights, by_seq
 
     def add(count: int) -> list[str]:
         with store.write() as transaction:
             rows = [row(transaction, ANN, text(), next(numbers), session_id="s") for _ in range(count)]
-            transaction.insert(ANN, SPACE, rows)
+            transaction.insert(SPACE, {ANN: rows})
         return [new.memory.id for new in rows]
 
     def roll_back() -> None:
         with store.write() as transaction:
-            transaction.insert(ANN, SPACE, [row(transaction, ANN, "red red", next(numbers))])
+            transaction.insert(SPACE, {ANN: [row(transaction, ANN, "red red", next(numbers))]})
             transaction.lexical(ANN, terms, 50, Where(now=NOW))
+            transaction.dense(ANN, SPACE, EMBEDDER.encode(["red"]), 50, Where(now=NOW))
             raise ZeroDivisionError
 
     numbers = itertools.count()

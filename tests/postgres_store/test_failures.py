@@ -92,7 +92,7 @@ def test_a_connection_cut_in_a_transaction_leaves_nothing(postgres: Server, post
         cut()
     assert refused.value.retry_after
     with store.write() as transaction:
-        assert transaction.revision(scope) == 0
+        assert transaction.revisions([scope]) == {scope: 0}
         transaction.tag(scope)
     store.close()
 
@@ -104,7 +104,7 @@ def test_an_exhausted_pool_is_503(postgres: Server) -> None:
             pass
         assert refused.value.retry_after == 1
     with store.read() as transaction:
-        assert transaction.revision(Scope("t", "ana")) == 0
+        assert transaction.revisions([Scope("t", "ana")]) == {Scope("t", "ana"): 0}
     store.close()
 
 

@@ -56,7 +56,7 @@ def fill(store: PostgresStore, scope: Scope, vectors: Vectors) -> None:
             )
             history = [version_entry(memory, "ADD", NOW, "test")]
             rows.append(NewMemory(memory, number.to_bytes(4, "big"), ["point"], vector, NOW, history))
-        transaction.insert(scope, SPACE, rows)
+        transaction.insert(SPACE, {scope: rows})
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,8 @@ def test_what_is_deleted_is_found_no_more_and_what_is_new_is(
             old = transaction.by_seq(BIG, [second])[second]
             memory = old.model_copy(update={"id": old.id[:-1] + "x", "text": "itself"})
             history = [version_entry(memory, "ADD", NOW, "test")]
-            (new,) = transaction.insert(BIG, SPACE, [NewMemory(memory, b"new", ["itself"], query, NOW, history)])
+            rows = {BIG: [NewMemory(memory, b"new", ["itself"], query, NOW, history)]}
+            (new,) = transaction.insert(SPACE, rows)[BIG]
         assert nearest(store, BIG, query, 10)[0] == new
         with store.write() as transaction:
             transaction.erase(BIG)

@@ -23,14 +23,17 @@ OWNED = (
     "documents",
     "document_sources",
 )
-# The users of a tenant are listed for a key of it; all users for re-embedding and purging, and unread documents for
-# whoever reads on: both then go user by user. A tag leads to its user inside a tenant. The rows behind the index of
-# words are named by the numbers of rows that were found in a scope.
+# The users of a tenant are listed for a key of it, and those of a batch looked up together; all users for re-embedding
+# and purging, and unread documents for whoever reads on: both then go user by user. A tag leads to its user inside a
+# tenant. The rows behind the index of words are named by the numbers of rows that were found in a scope.
 EXCEPTIONS = (
     re.compile(
         r"^SELECT users\.user_id, users\.memories, .* FROM users WHERE users\.tenant_id = \? AND users\.user_id > "
     ),
     re.compile(r"^SELECT users\.tenant_id, users\.user_id FROM users ORDER BY users\.number$"),
+    re.compile(
+        r"^SELECT users\.number, .* FROM users WHERE users\.tenant_id = (\?|:tenant) AND \(users\.user_id IN \("
+    ),
     re.compile(r"^SELECT user_tags\.user_id, users\.tag FROM user_tags JOIN users .* WHERE user_tags\.tenant_id = "),
     re.compile(r"^SELECT documents\.tenant_id, .* FROM documents WHERE documents\.state = (\?|:state_1)$"),
     re.compile(r"^SELECT coalesce\(sum\((users\.memories|user_spaces\.vectors)\), "),
