@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,11 @@ class Relations:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def joined(self, vectors: NDArray[np.float32], part: float) -> Relations:
+        """Vectors whose cosines mix these' and, by ``part``, those of another encoder's unit ``vectors`` (n, D)."""
+        both = np.hstack((math.sqrt(1 - part) * self.vectors.astype(np.float32), math.sqrt(part) * vectors))
+        return Relations(self.texts, both.astype(np.float16))
 
 
 def load_relations(data: Path, cache: Path, encoder: Path, *, count: int, seed: int) -> Relations:

@@ -19,6 +19,7 @@ from lam_backend.training.pairs import Pair
 from lam_backend.training.passages import Document, asked
 from lam_backend.training.questions import Window, question
 from lam_backend.training.relations import Relations
+from lam_backend.training.teacher import Teacher
 
 QUESTIONS_A_WINDOW = 4
 RUN = 4
@@ -48,10 +49,15 @@ class Task(Protocol):
     ) -> Outcome: ...
 
 
+def segments(model: DeltaNet6Layer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Ids and mask (n, T) of texts cut to a segment."""
+    room = model.config.segment_length - 2
+    return model.padded([model.tokenizer.wrapped(ids[:room]) for ids in model.tokenizer.ids(texts)])
+
+
 def embedded(model: DeltaNet6Layer, start: DeltaNet6Layer | None, texts: Sequence[str]) -> tuple[Tensor, Tensor, int]:
     """Unit vectors (n, D) of texts cut to a segment, their mean distance from the start's if any, the tokens read."""
-    room = model.config.segment_length - 2
-    ids, mask = model.padded([model.tokenizer.wrapped(i[:room]) for i in model.tokenizer.ids(texts)])
+    ids, mask = segments(model, texts)
     vectors, _ = model.embed(ids, mask)
     if start is None:
         return vectors, vectors.new_zeros(()), int(mask.sum())
@@ -145,6 +151,29 @@ class QueriesToPassages:
         right, drift, more = embedded(model, start, passages)
         loss = F.cross_entropy(left @ right.T / TEMPERATURE, torch.tensor(answers))
         return Outcome(loss, (anchor + drift) / 2, tokens + more)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorsOf:
+    """The first teacher's vectors and similarities of passages, which the other lessons pull the model away from."""
+
+    teacher: Teacher
+    documents: Sequence[Document]
+    batch: int
+    cosine_weight: float = 5.0
+    similarity_weight: float = 20.0
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def run(self, model: DeltaNet6Layer, start: DeltaNet6Layer | None, rows: Rows, rng: np.random.Generator) -> Outcome:
+        texts = [text for row in rows for text in (self.documents[row].title, *self.documents[row].passages) if text]
+        ids, mask = segments(model, texts)
+        goal, _ = self.teacher.embed(ids, mask)
+        vectors, _ = model.embed(ids, mask)
+        learnt = self.cosine_weight * cosine_distance(vectors, goal)
+        learnt = learnt + self.similarity_weight * similarity_mse(vectors, goal)
+        return Outcome(learnt, vectors.new_zeros(()), int(mask.sum()))
 
 
 @dataclass(frozen=True, slots=True)

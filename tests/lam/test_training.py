@@ -29,12 +29,13 @@ from lam_backend.training.distill import DistillPlan, distill
 from lam_backend.training.finetune import FinetunePlan, finetune
 from lam_backend.training.long import LongPlan, train_long
 from lam_backend.training.loop import Pace
-from lam_backend.training.losses import cosent, similarity_mse
+from lam_backend.training.losses import cosent, cosine_distance, similarity_mse
 from lam_backend.training.passages import Document, asked, load_documents
 from lam_backend.training.pool import batches, load_pool
 from lam_backend.training.questions import content_words, load_windows, question
 from lam_backend.training.relations import Relations
-from lam_backend.training.tasks import RUN, SimilarityOf
+from lam_backend.training.tasks import RUN, SimilarityOf, segments
+from lam_backend.training.teacher import Teacher
 from tests.lam.conftest import TINY, WORDS, write_base
 
 BLOCKED = "The cat sat on the mat."
@@ -223,7 +224,7 @@ def test_the_long_stage_reads_several_segments(data: Path, base: Path, start: Pa
 def test_fine_tuning_learns_the_order_of_sts(data: Path, base: Path, start: Path, tmp_path: Path) -> None:
     plan = FinetunePlan(
         tokens=12_000, sts_share=0.8, peak_lr=1e-3, anchor_weight=0.1, pair_count=200, question_share=0.0,
-        passage_share=0.0,
+        passage_share=0.0, teacher_share=0.0,
     )  # fmt: skip
     finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=10))
     records = [json.loads(line) for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
@@ -237,7 +238,7 @@ def test_fine_tuning_learns_to_find_the_turn_a_question_was_made_from(
 ) -> None:
     plan = FinetunePlan(
         tokens=20_000, sts_share=0.0, pair_share=0.0, question_share=1.0, question_weight=1.0, peak_lr=1e-3,
-        anchor_weight=0.0, window_count=20, window_characters=200, passage_share=0.0,
+        anchor_weight=0.0, window_count=20, window_characters=200, passage_share=0.0, teacher_share=0.0,
     )  # fmt: skip
     finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=1000))
     losses = [json.loads(line)["question"] for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
@@ -250,10 +251,29 @@ def test_fine_tuning_learns_to_find_the_passage_that_is_asked_for(
     plan = FinetunePlan(
         tokens=20_000, sts_share=0.0, pair_share=0.0, question_share=0.0, passage_share=1.0, passage_weight=1.0,
         peak_lr=1e-3, anchor_weight=0.0, document_count=40, passage_characters=700, batch_documents=4,
+        teacher_share=0.0,
     )  # fmt: skip
     finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=1000))
     losses = [json.loads(line)["passage"] for line in (tmp_path / "fine" / "log.jsonl").read_text().splitlines()]
     assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
+
+
+def test_fine_tuning_is_held_to_the_first_teachers_vectors(data: Path, base: Path, start: Path, tmp_path: Path) -> None:
+    plan = FinetunePlan(
+        tokens=20_000, sts_share=0.0, pair_share=0.0, question_share=0.0, passage_share=0.0, teacher_share=1.0,
+        peak_lr=1e-3, anchor_weight=0.0, document_count=40, passage_characters=700, batch_documents=4,
+    )  # fmt: skip
+    finetune(data, tmp_path / "fine", plan, start, base=base, pace=Pace(dev_every=1000))
+    passages = [
+        text for document in load_documents(data, count=20, characters=700, seed=9) for text in document.passages
+    ]
+
+    def distance(model: DeltaNet6Layer) -> float:
+        ids, mask = segments(model, passages)
+        return cosine_distance(model.embed(ids, mask)[0], Teacher(base).embed(ids, mask)[0]).item()
+
+    with torch.inference_mode():
+        assert distance(DeltaNet6Layer(base, tmp_path / "fine")) < 0.7 * distance(DeltaNet6Layer(base, start))
 
 
 def test_a_passage_is_asked_for_by_its_title_or_a_sentence_of_its_own(data: Path) -> None:
@@ -285,6 +305,13 @@ def test_likeness_is_learnt_from_texts_that_follow_each_other(base: Path, start:
     near = torch.block_diag(torch.ones(RUN, RUN), torch.ones(RUN, RUN)).bool()
     expected = similarity_mse(mine, goal) + similarity_mse(mine, goal, near)
     torch.testing.assert_close(found.learnt, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_two_encoders_similarities_are_mixed() -> None:
+    one, other = np.random.default_rng(3).standard_normal((2, 5, 8)).astype(np.float32)
+    one, other = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (one, other))
+    mixed = Relations([""] * 5, one.astype(np.float16)).joined(other, 0.25).vectors.astype(np.float32)
+    np.testing.assert_allclose(mixed @ mixed.T, 0.75 * one @ one.T + 0.25 * other @ other.T, atol=2e-3)
 
 
 def test_similarities_are_compared_where_they_are_asked_for() -> None:
