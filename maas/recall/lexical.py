@@ -20,7 +20,7 @@ B = 0.75
 BEFORE = 0.5
 AFTER = 0.3
 # How much a session about the question's words adds to each of its turns.
-SESSION = 0.4
+SESSION = 0.8
 
 Places = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -43,6 +43,7 @@ class Layout:
         speaker: (n,) index into ``speakers``, −1 for a memory nobody said.
         speakers: names as stored.
         assistant: (n,) True for what was not said by a person.
+        between_people: (n,) True in sessions where people speak to each other, and no assistant does.
         neighbours: whether any memory has one.
     """
 
@@ -59,6 +60,7 @@ class Layout:
     speaker: Places
     speakers: tuple[str, ...]
     assistant: NDArray[np.bool_]
+    between_people: NDArray[np.bool_]
     neighbours: bool
 
     def places(self, seqs: Places) -> Places:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas.items import indexed_text
-from maas.recall import fusion
+from maas.recall import asking, fusion
 from maas.recall.analysis import document_terms, query_terms
 from maas.recall.diversity import diversified
 from maas.recall.fusion import CURVES, Values
@@ -71,6 +71,8 @@ def search(transaction: ReadTransaction, scope: Scope, question: Question, where
     if question.priors.weigh:
         ranking = _weighed(transaction, scope, ranking, question.priors)
     wanted = question.top_k if question.mmr is None else max(_POOL, _POOL_FACTOR * question.top_k)
+    if question.mode != "dense" and not asking.about_asking(question.text):
+        ranking = _less_what_asks(transaction, scope, ranking, question, wanted)
     chosen = _contenders(ranking, question.min_score, wanted)
     rows = transaction.by_seq(scope, ranking.seqs[chosen].tolist())
     hits: list[tuple[int, SearchHit]] = []
@@ -225,6 +227,28 @@ def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, prior
         created[places >= 0] = layout.created[places[places >= 0]]
     factors = priors.odds(created, importance)
     return replace(ranking, scores=raise_odds(ranking.scores, factors), factors=factors) if factors else ranking
+
+
+def _less_what_asks(
+    transaction: ReadTransaction, scope: Scope, ranking: Ranking, question: Question, wanted: int
+) -> Ranking:
+    """Lower the odds of turns that ask, among all that can still be one of the ``wanted`` best: only they are read."""
+    layout = transaction.layout(scope)
+    places = layout.places(ranking.seqs)
+    least = question.min_score
+    if len(ranking.scores) > wanted:
+        last = np.partition(ranking.scores, -wanted)[-wanted:][:1]
+        least = max(least, float(raise_odds(last, {"asks": np.array([asking.ODDS])})[0]))
+    near = np.flatnonzero((places >= 0) & layout.between_people[places] & (ranking.scores >= least))
+    if not len(near):
+        return ranking
+    texts = transaction.texts(scope, ranking.seqs[near].tolist())
+    if question.past is not None:
+        texts |= {seq: version.text for seq, version in question.past.versions.items()}
+    factors = np.ones(len(ranking.scores))
+    factors[near] = [asking.ODDS ** asking.asked_share(texts.get(seq, "")) for seq in ranking.seqs[near].tolist()]
+    lowered = raise_odds(ranking.scores, {"asks": factors})
+    return replace(ranking, scores=lowered, factors=ranking.factors | {"asks": factors})
 
 
 def _contenders(ranking: Ranking, min_score: float, k: int) -> NDArray[np.int64]:

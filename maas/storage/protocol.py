@@ -60,6 +60,9 @@ class ReadTransaction(Protocol):
     def ids(self, scope: Scope, seqs: Collection[int]) -> dict[int, str]:
         """Ids by row, of the rows that are there."""
 
+    def texts(self, scope: Scope, seqs: Collection[int]) -> dict[int, str]:
+        """Texts by row, of the rows that are there."""
+
     def page(
         self, scope: Scope, where: Where, limit: int, after: tuple[datetime, int] | None = None
     ) -> list[tuple[int, Memory]]:

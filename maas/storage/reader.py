@@ -43,7 +43,7 @@ from maas.storage.vector_index import VectorIndex, unpack
 from maas.storage.where import live, narrowed, owned
 
 _REVISION_BITS = 40
-# Of the settings' bytes, what goes to turn tables, about 107 bytes a memory against 792 of a vector, to where terms
+# Of the settings' bytes, what goes to turn tables, about 108 bytes a memory against 792 of a vector, to where terms
 # occur, 16 bytes a memory that holds one, to the rows that filters name, and to what is known of users.
 _TURNS_SHARE = 0.1
 _POSTINGS_SHARE = 0.1
@@ -146,6 +146,9 @@ class Reader(AdminQueries, TimeQueries, DocumentQueries, SessionQueries, UserLis
 
     def ids(self, scope: Scope, seqs: Collection[int]) -> dict[int, str]:
         return dict(statements.IDS_BY_SEQ.rows(self._driver, **owner(scope), seqs=seqs))
+
+    def texts(self, scope: Scope, seqs: Collection[int]) -> dict[int, str]:
+        return dict(statements.TEXTS_BY_SEQ.rows(self._driver, **owner(scope), seqs=seqs))
 
     def page(
         self, scope: Scope, where: Where, limit: int, after: tuple[datetime, int] | None = None

@@ -106,6 +106,8 @@ BY_SEQ = Prepared(_hinted((*MEMORY_COLUMNS, memories.c.seq), "NOT INDEXED").wher
 
 IDS_BY_SEQ = Prepared(_hinted((memories.c.seq, memories.c.id), "NOT INDEXED").where(among(memories.c.seq, "seqs")))
 
+TEXTS_BY_SEQ = Prepared(_hinted((memories.c.seq, memories.c.text), "NOT INDEXED").where(among(memories.c.seq, "seqs")))
+
 _IMPORTANCE = func.coalesce(cast(memories.c.importance, Text), "nan")
 _TRAITS = tuple(joined(column) for column in (memories.c.seq, memories.c.created_at, _IMPORTANCE))
 TRAITS = Prepared(_hinted(_TRAITS, "NOT INDEXED").where(among(memories.c.seq, "seqs")))

@@ -42,8 +42,9 @@ _COLUMNS = np.dtype(
     [("seq", "i8"), ("terms", "i8"), ("session", "i8"), ("at", "i8"), ("speaker", "i8"), ("assistant", "?")]
 )
 _NOT_PERSONS = frozenset({"assistant", "system", "tool"})
+_NOBODY = np.iinfo(np.int64).max
 # A row's, and what its layout takes.
-_ROW_BYTES = _COLUMNS.itemsize + 66
+_ROW_BYTES = _COLUMNS.itemsize + 67
 
 
 class TurnTable:
@@ -119,6 +120,7 @@ def _laid_out(revision: int, rows: NDArray[np.void], speakers: tuple[str, ...]) 
     lengths = rows["terms"].astype(np.float64)
     session = np.full(len(rows), -1)
     before, after = np.full(len(rows), -1), np.full(len(rows), -1)
+    between_people = np.zeros(len(rows), np.bool_)
     members = np.flatnonzero(rows["session"] >= 0)
     if len(members):
         session[members] = np.unique(rows["session"][members], return_inverse=True)[1]
@@ -127,6 +129,8 @@ def _laid_out(revision: int, rows: NDArray[np.void], speakers: tuple[str, ...]) 
         first, second = order[:-1], order[1:]
         joined = session[first] == session[second]
         before[second[joined]], after[first[joined]] = first[joined], second[joined]
+        starts = np.flatnonzero(np.append(True, ~joined))
+        between_people[members] = _between_people(rows[order], starts)[session[members]]
     session_lengths = np.bincount(session[members], weights=lengths[members]).astype(np.float64)
     return Layout(
         revision=revision,
@@ -142,5 +146,13 @@ def _laid_out(revision: int, rows: NDArray[np.void], speakers: tuple[str, ...]) 
         speaker=np.ascontiguousarray(rows["speaker"]),
         speakers=speakers,
         assistant=np.ascontiguousarray(rows["assistant"]),
+        between_people=between_people,
         neighbours=bool((before >= 0).any()),
     )
+
+
+def _between_people(rows: NDArray[np.void], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of rows that lie by session, whether two of a session's named speakers differ and no assistant is among them."""
+    last, first = np.maximum.reduceat(rows["speaker"], starts), np.where(rows["speaker"] < 0, _NOBODY, rows["speaker"])
+    several: NDArray[np.bool_] = np.minimum.reduceat(first, starts) < last
+    return several & ~np.logical_or.reduceat(rows["assistant"], starts)

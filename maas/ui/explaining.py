@@ -14,6 +14,7 @@ NAMES = {
     "session": ("Session", "words of the question anywhere in its session"),
     "speaker": ("Speaker", "the question names who said it"),
     "role": ("Role", "said by the assistant, where the question is about the user"),
+    "asks": ("Question", "it asks somebody, more than it tells"),
     "rerank": ("Word by word", "the comparison word by word"),
     "time": ("Time", "the question names the time of the memory"),
     "recency": ("Recency", "it was stored lately"),

@@ -185,13 +185,33 @@ def test_a_table_that_caught_up_in_steps_equals_one_read_at_once(
     at_once = TurnTable()
     at_once.sync(revision, 0, lambda: np.empty(0, np.int64), lambda _since: columns(kept.values()))
     mine, theirs = stepwise.layout(), at_once.layout()
-    for name in ("seqs", "lengths", "before", "after", "assistant"):
+    for name in ("seqs", "lengths", "before", "after", "assistant", "between_people"):
         assert getattr(mine, name).tolist() == getattr(theirs, name).tolist(), name
     for layout in (mine, theirs):
         assert [layout.speakers[s] if s >= 0 else None for s in layout.speaker] == [
             kept[seq].name for seq in sorted(kept)
         ]
         assert layout.session_lengths.sum() == sum(row.terms for row in kept.values() if row.session is not None)
+
+
+said = st.tuples(
+    st.sampled_from([None, "x", "y"]), st.sampled_from([None, "Ann", "Bob"]), st.sampled_from(["user", "assistant"])
+)
+
+
+@given(st.lists(said, max_size=8))
+def test_people_speak_to_each_other_where_two_have_names_and_no_assistant_speaks(
+    drawn: list[tuple[str | None, str | None, str]],
+) -> None:
+    table = TurnTable()
+    rows = [TurnRow(seq, 1, session, -seq, name, role) for seq, (session, name, role) in enumerate(drawn, 1)]
+    table.sync(1, 0, lambda: np.empty(0, np.int64), lambda _since: columns(rows))
+    of_session = {session: [row for row in rows if row.session == session] for session in ("x", "y")}
+    people = {
+        session: len({row.name for row in own} - {None}) > 1 and all(row.role == "user" for row in own)
+        for session, own in of_session.items()
+    }
+    assert table.layout().between_people.tolist() == [people.get(row.session or "", False) for row in rows]
 
 
 def test_scores_are_probabilities_and_their_parts_add_up() -> None:
