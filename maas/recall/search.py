@@ -233,22 +233,28 @@ def _less_what_asks(
     transaction: ReadTransaction, scope: Scope, ranking: Ranking, question: Question, wanted: int
 ) -> Ranking:
     """Lower the odds of turns that ask, among all that can still be one of the ``wanted`` best: only they are read."""
-    layout = transaction.layout(scope)
+    layout, scores = transaction.layout(scope), ranking.scores
     places = layout.places(ranking.seqs)
-    least = question.min_score
-    if len(ranking.scores) > wanted:
-        last = np.partition(ranking.scores, -wanted)[-wanted:][:1]
-        least = max(least, float(raise_odds(last, {"asks": np.array([asking.ODDS])})[0]))
-    near = np.flatnonzero((places >= 0) & layout.between_people[places] & (ranking.scores >= least))
-    if not len(near):
+    unread = (places >= 0) & layout.between_people[places] & (scores >= question.min_score)
+    if not unread.any():
         return ranking
-    texts = transaction.texts(scope, ranking.seqs[near].tolist())
+    factors = {"asks": np.ones(len(scores))}
+    least = 0.0
+    if len(scores) > 2 * wanted:
+        first = highest(scores, 2 * wanted)
+        now, unread[first] = first[unread[first]], False
+        factors["asks"][now] = _asking_factors(transaction, scope, ranking.seqs[now], question)
+        least = np.partition(raise_odds(scores, factors)[first], -wanted)[-wanted]
+    later = np.flatnonzero(unread & (scores >= least))
+    factors["asks"][later] = _asking_factors(transaction, scope, ranking.seqs[later], question)
+    return replace(ranking, scores=raise_odds(scores, factors), factors=ranking.factors | factors)
+
+
+def _asking_factors(transaction: ReadTransaction, scope: Scope, seqs: Seqs, question: Question) -> list[float]:
+    texts = transaction.texts(scope, seqs.tolist()) if len(seqs) else {}
     if question.past is not None:
         texts |= {seq: version.text for seq, version in question.past.versions.items()}
-    factors = np.ones(len(ranking.scores))
-    factors[near] = [asking.ODDS ** asking.asked_share(texts.get(seq, "")) for seq in ranking.seqs[near].tolist()]
-    lowered = raise_odds(ranking.scores, {"asks": factors})
-    return replace(ranking, scores=lowered, factors=ranking.factors | {"asks": factors})
+    return [asking.ODDS ** asking.asked_share(texts.get(seq, "")) for seq in seqs.tolist()]
 
 
 def _contenders(ranking: Ranking, min_score: float, k: int) -> NDArray[np.int64]:
