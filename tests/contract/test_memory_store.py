@@ -120,6 +120,19 @@ def test_both_searches_see_only_the_scope(store: MemoryStore) -> None:
     assert found(store, Scope("other", "ann"), "red fish") == ([], [])
 
 
+def test_rows_are_read_for_their_owner_alone(store: MemoryStore) -> None:
+    fill(store, ANN, "red fish", "blue bird")
+    fill(store, BOB, "red fish too")
+    with store.read() as transaction:
+        layouts = {scope: transaction.layout(scope).seqs.tolist() for scope in (ANN, BOB)}
+        everything = [*layouts[ANN], *layouts[BOB], 10**9]
+        for scope, said in ((ANN, ["red fish", "blue bird"]), (BOB, ["red fish too"])):
+            assert transaction.texts(scope, everything) == dict(zip(layouts[scope], said, strict=True))
+            assert transaction.ids(scope, everything).keys() == set(layouts[scope])
+            assert transaction.by_seq(scope, everything).keys() == set(layouts[scope])
+        assert transaction.texts(ANN, []) == {}
+
+
 def test_where_narrows_both_searches_and_pages(store: MemoryStore) -> None:
     fill(store, ANN, "red one", "red two", agent_id="a")
     old, new = fill(store, ANN, "red three", "red four", agent_id="b")
