@@ -92,8 +92,8 @@ class SearchHit(Memory):
     after: str | None = Field(None, description="Of a passage: the text of the one after it.")
     explain: dict[str, float] | None = Field(
         None,
-        description="When asked for: the log-odds of each part, and of the factors by which time, recency, importance and"
-        " asking multiplied the odds.",
+        description="When asked for: the log-odds of each part, and of the factors by which time, recency, importance"
+        " and asking multiplied the odds.",
     )
 
 

@@ -35,7 +35,7 @@ class Curve:
     """Evidence → probability: 1 / (1 + exp(−slope · (evidence − background − middle))).
 
     Attributes:
-        topic: the background of a store too small to show one.
+        topic: the background of a store too small to show one; so small, its sessions do not tell memories apart yet.
     """
 
     slope: float
@@ -60,9 +60,9 @@ class Curve:
 
 
 CURVES: dict[Mode, Curve] = {
-    "hybrid": Curve(6.2, 0.57, 0.43),
+    "hybrid": Curve(6.2, 0.57, 0.35),
     "dense": Curve(15.0, 0.25, 0.38),
-    "lexical": Curve(7.7, 0.43, 0.22),
+    "lexical": Curve(7.7, 0.43, 0.14),
 }
 
 
