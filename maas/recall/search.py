@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def search(transaction: ReadTransaction, scope: Scope, question: Question, where
     if question.priors.weigh:
         ranking = _weighed(transaction, scope, ranking, question.priors)
     wanted = question.top_k if question.mmr is None else max(_POOL, _POOL_FACTOR * question.top_k)
-    if question.mode != "dense" and not asking.about_asking(question.text):
+    if question.mode != "dense":
         ranking = _less_what_asks(transaction, scope, ranking, question, wanted)
     chosen = _contenders(ranking, question.min_score, wanted)
     rows = transaction.by_seq(scope, ranking.seqs[chosen].tolist())
@@ -221,12 +222,19 @@ def _weighed(transaction: ReadTransaction, scope: Scope, ranking: Ranking, prior
         created, importance = traits.created, traits.importance
     else:
         layout = transaction.layout(scope)
-        # Rows that a newer snapshot, which the layout may show, has removed get any time: nobody will see them.
-        places = layout.places(ranking.seqs)
-        created, importance = np.zeros(len(places), np.int64), None
-        created[places >= 0] = layout.created[places[places >= 0]]
+        created, importance = _at(layout.places(ranking.seqs), layout.created), None
     factors = priors.odds(created, importance)
     return replace(ranking, scores=raise_odds(ranking.scores, factors), factors=factors) if factors else ranking
+
+
+def _at(places: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+    """``values`` (n,) of a layout at ``places`` (m,).
+
+    Rows that a newer snapshot, which the layout may show, has removed get 0: nobody will see them.
+    """
+    found = np.zeros(len(places), values.dtype)
+    found[places >= 0] = values[places[places >= 0]]
+    return found
 
 
 def _less_what_asks(
@@ -234,9 +242,8 @@ def _less_what_asks(
 ) -> Ranking:
     """Lower the odds of turns that ask, among all that can still be one of the ``wanted`` best: only they are read."""
     layout, scores = transaction.layout(scope), ranking.scores
-    places = layout.places(ranking.seqs)
-    unread = (places >= 0) & layout.between_people[places] & (scores >= question.min_score)
-    if not unread.any():
+    unread = _at(layout.places(ranking.seqs), layout.between_people) & (scores >= question.min_score)
+    if not unread.any() or asking.about_asking(question.text):
         return ranking
     factors = {"asks": np.ones(len(scores))}
     least = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import uuid
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from maas import PersonalMemoryBrain
 from maas.recall.asking import ODDS, about_asking, asked_share
 from maas.records import SearchHit
+from maas.storage.reader import Reader
+from maas.storage.turn_table import TurnTable
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,18 @@ def test_nothing_is_lowered_where_asking_tells(brain: PersonalMemoryBrain) -> No
     question = "which basketball team did Bob ask about"
     assert all("asks" not in (hit.explain or {}) for hit in hits(brain, question).values())
     assert all("asks" not in (hit.explain or {}) for hit in hits(brain, "basketball team", mode="dense").values())
+
+
+def test_a_layout_that_has_lost_all_rows_meanwhile_lowers_nothing(
+    brain: PersonalMemoryBrain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a recall meets it when somebody deletes the last memory while it looks."""
+    tell(brain, *TALK)
+    real, calls = Reader.layout, itertools.count()
+    monkeypatch.setattr(Reader, "layout", lambda *of: TurnTable().layout() if next(calls) else real(*of))
+    found = hits(brain, "which basketball team does Ann support")
+    assert len(found) == len(TALK)
+    assert all("asks" not in (hit.explain or {}) for hit in found.values())
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["one speaker", "an assistant listens"])
