@@ -33,6 +33,9 @@ RIVALS = {
 TURN_TOKENS = 35
 SETTLE_SECONDS = 0.3
 """Before each run: OpenMP's threads spin for so long after their work, and would take a core from the next."""
+LENGTHS = (16, 64, 256, 512, 4096)
+"""Tokens of the texts whose rates are measured in tokens a second."""
+TOKENS_A_LENGTH = 4096
 PEER_TOKENS = 512
 """MiniLM has positions for so many; it is published with 256, and longer texts are cut into chunks for it."""
 
@@ -46,6 +49,8 @@ class Load:
     batch: int
     chunks: list[str]
     """The texts in pieces that the base has positions for."""
+    tokens: int = 0
+    """Tokens of each text, where all have the same."""
 
     def run(self, encode: Encode, whole: bool) -> Run:
         texts = self.texts if whole else self.chunks
@@ -109,25 +114,29 @@ def _loads(bench: Bench, part: Part) -> list[Load]:
         kind = f"texts of {TURN_TOKENS} tokens from books"
     mean = np.mean([len(ids) + 2 for ids in tokenizer.ids(turns)])
     part.notes.append(f"Short texts: {len(turns)} {kind}, {mean:.0f} tokens on average.")
-    long, longer = (64, 128) if quick else (512, 4096)
-    chosen = {
-        "one text": (turns[:: max(1, len(turns) // 32)], 0),
-        "batches of 32": (turns, 32),
-        f"{long} tokens": (texts_of_length(tokenizer, books, long, 2 if quick else 8), 8),
-        f"{longer} tokens": (texts_of_length(tokenizer, books, longer, 1), 1),
-    }
-    return [
-        Load(name, texts, batch, [chunk for text in texts for chunk in _chunks(bench, text)])
-        for name, (texts, batch) in chosen.items()
+    loads = [
+        Load("one text", turns[:: max(1, len(turns) // 32)], 0, turns[:: max(1, len(turns) // 32)]),
+        Load("batches of 32", turns, 32, turns),
     ]
+    for tokens in (16, 128) if quick else LENGTHS:
+        count = max(1, (128 if quick else TOKENS_A_LENGTH) // tokens)
+        texts = texts_of_length(tokenizer, books, tokens, count)
+        chunks = [chunk for text in texts for chunk in _chunks(bench, text)]
+        loads.append(Load(f"{tokens} tokens", texts, 32, chunks, tokens))
+    return loads
 
 
 def _tabulate(part: Part, loads: Sequence[Load], seconds: dict[str, dict[str, float]]) -> None:
-    columns = ["", f"{loads[0].name}, ms", *(f"{load.name}, texts/s" for load in loads[1:])]
+    latency, *rated = loads
+    turns = [load for load in rated if not load.tokens]
+    lengths = [load for load in rated if load.tokens]
+    columns = ["", f"{latency.name}, ms", *(f"{load.name}, texts/s" for load in turns)]
+    columns += [f"{load.name}, tokens/s" for load in lengths]
     rows = []
     for name, taken in seconds.items():
-        rates = [len(load.texts) / taken[load.name] for load in loads]
-        rows.append([name, f"{1e3 / rates[0]:.2f}", *(f"{rate:,.1f}" for rate in rates[1:])])
+        row = [name, f"{1e3 * taken[latency.name] / len(latency.texts):.2f}"]
+        row += [f"{len(load.texts) / taken[load.name]:,.1f}" for load in turns]
+        rows.append(row + [f"{load.tokens * len(load.texts) / taken[load.name]:,.0f}" for load in lengths])
     part.tables.append(Table("", columns, rows))
     ours = seconds.get(LAM_INT8)
     if ours is None or len(seconds) == 1:
@@ -135,9 +144,9 @@ def _tabulate(part: Part, loads: Sequence[Load], seconds: dict[str, dict[str, fl
     rows = []
     for name, theirs in seconds.items():
         if name != LAM_INT8:
-            latency = ours[loads[0].name] / theirs[loads[0].name]
-            rows.append([name, f"{latency:.2f} ×", *(f"{theirs[x.name] / ours[x.name]:.2f} ×" for x in loads[1:])])
-    heads = ["", f"{loads[0].name}, latency", *(f"{load.name}, rate" for load in loads[1:])]
+            slower = ours[latency.name] / theirs[latency.name]
+            rows.append([name, f"{slower:.2f} ×", *(f"{theirs[x.name] / ours[x.name]:.2f} ×" for x in rated)])
+    heads = ["", f"{latency.name}, latency", *(f"{load.name}, rate" for load in rated)]
     part.tables.append(Table(f"{LAM_INT8} against", heads, rows))
 
 

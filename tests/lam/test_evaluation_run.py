@@ -135,6 +135,9 @@ def test_all_parts_are_written_and_assembled(data: Path, base: Path, checkpoint:
     assert [point["tokens"] for point in figures["lam"]] == [32, 128, 512]
     assert [point["tokens"] for point in figures["teacher"]] == [32]
     assert all(point["seconds"] > 0 and point["peak_bytes"] >= 0 for point in figures["lam"])
+    rates, *_ = json.loads((tmp_path / "out" / "speed.json").read_text(encoding="utf-8"))["part"]["tables"]
+    assert rates["columns"][3:] == ["16 tokens, tokens/s", "128 tokens, tokens/s"]
+    assert all(int(rate.replace(",", "")) > 0 for row in rates["rows"] for rate in row[3:])
 
 
 def test_parts_of_another_model_are_left_out(data: Path, base: Path, checkpoint: Path, tmp_path: Path) -> None:
