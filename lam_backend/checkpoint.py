@@ -46,6 +46,20 @@ class Checkpoint:
                 raise ValueError(f"{self.path} was trained with {key}={held[key]!r}, the config asks for {value!r}")
         return self.config
 
+    def check_base(self, folder: Path) -> None:
+        """ValueError when ``config.json`` beside this file names another base or tokenizer by their hashes."""
+        described = self.path.with_name("config.json")
+        if not described.is_file():
+            return
+        for name, expected in json.loads(described.read_text(encoding="utf-8")).get("base_sha256", {}).items():
+            with (folder / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != expected:
+                raise ValueError(
+                    f"{folder / name} has the SHA-256 {found}; {self.path} was trained on {expected}: "
+                    "give the base it was trained on, or none for the packaged one"
+                )
+
     def check_tensors(self, expected: Mapping[str, Tensor]) -> None:
         """ValueError naming the first tensor that is missing, left over or of another shape."""
         for name, tensor in expected.items():
@@ -78,7 +92,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ValueError(f"{file} is no intact safetensors file: {error}") from None
     if "lam_config" not in header:
         raise ValueError(f"{file} carries no lam_config in its header; it is no LAM checkpoint")
-    config = LAMConfig.from_dict(json.loads(header["lam_config"]))
+    try:
+        config = LAMConfig.from_dict(json.loads(header["lam_config"]))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the lam_config in the header of {file} fits no LAM: {error}") from None
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Checkpoint(file, header.get("name", file.parent.name), config, tensors, digest)
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
+
+Memory = Literal["ladder", "pair"]
+Levels = Literal["both", "fast", "slow"]
+_LEAST = {"d_model": 1, "num_heads": 1, "num_layers": 1, "segment_length": 1, "chunk_length": 1, "gate_rank": 0}
+_CHOICES = {"memory": get_args(Memory), "levels": get_args(Levels)}
+_SWITCHES = ("flux", "backward", "conv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +27,8 @@ class LAMConfig:
     num_layers: int = 6
     segment_length: int = 512
     chunk_length: int = 64
-    memory: Literal["ladder", "pair"] = "ladder"
-    levels: Literal["both", "fast", "slow"] = "both"
+    memory: Memory = "ladder"
+    levels: Levels = "both"
     flux: bool = True
     backward: bool = True
     conv: bool = False
@@ -30,11 +36,18 @@ class LAMConfig:
     """Rank of the output gate's projection; 0 is a full matrix."""
 
     def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least {least}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false")
         if self.d_model % self.num_heads:
             raise ValueError(f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}")
-        for name in ("d_model", "num_heads", "num_layers", "segment_length", "chunk_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
     @property
     def head_dim(self) -> int:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lam_backend.model import DeltaNet6Layer
 from lam_backend.packaging.lam_runtime.in_context import packed
+from lam_backend.tokenizer import valid_text
 
 _BATCH = 16
 
@@ -36,8 +37,7 @@ def encode_in_context(model: DeltaNet6Layer, units: Sequence[str], window: int |
     if isinstance(units, str):
         raise TypeError("encode_in_context takes a list of units, found one str")
     for index, text in enumerate(units):
-        if not isinstance(text, str):
-            raise TypeError(f"units[{index}] is a {type(text).__name__}; expected str")
+        valid_text(text, f"units[{index}]")
     if window is not None and not 2 < window <= length:
         raise ValueError(f"window is {window}; expected 3 to {length} tokens, or None for one stream")
     ids = model.tokenizer.ids(units)

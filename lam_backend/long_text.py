@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lam_backend.stream import Stream
-from lam_backend.tokenizer import pieces
+from lam_backend.tokenizer import pieces, valid_text
 
 if TYPE_CHECKING:
     from lam_backend.model import DeltaNet6Layer
@@ -41,8 +41,7 @@ class LongEncoding:
 
 def encode_long(model: DeltaNet6Layer, text: str, passage_tokens: int) -> LongEncoding:
     """Read ``text`` once; see :meth:`DeltaNet6Layer.encode_long`."""
-    if not isinstance(text, str):
-        raise TypeError(f"encode_long takes str, found {type(text).__name__}")
+    valid_text(text, "text")
     length = model.config.segment_length
     if not 1 <= passage_tokens <= length:
         raise ValueError(f"passage_tokens is {passage_tokens}; expected 1 to {length}")

@@ -19,7 +19,7 @@ from lam_backend.config import LAMConfig
 from lam_backend.encoding import mean_vectors
 from lam_backend.long_text import LongEncoding, encode_long
 from lam_backend.stream import Stream
-from lam_backend.tokenizer import Tokenizer
+from lam_backend.tokenizer import Tokenizer, valid_text
 
 
 class LAMLayer(nn.Module):
@@ -70,6 +70,8 @@ class DeltaNet6Layer(nn.Module):
     ) -> None:
         checkpoint = load_checkpoint(RELEASED if trained_checkpoint_path is None else Path(trained_checkpoint_path))
         self._build(teacher_model_path, checkpoint.agreeing_config(config))
+        if teacher_model_path is not None:
+            checkpoint.check_base(self.base_path)
         self._adopt(checkpoint)
         self.eval()
 
@@ -195,13 +197,12 @@ class DeltaNet6Layer(nn.Module):
 
         Raises:
             TypeError: an item is no string.
-            ValueError: batch_size < 1.
+            ValueError: batch_size < 1, or a text with a lone surrogate.
         """
         single = isinstance(sentences, str)
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
         for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"sentences[{index}] is a {type(text).__name__}; expected str")
+            valid_text(text, f"sentences[{index}]")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1")
         with torch.inference_mode():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lam_backend.tokenizer import pieces
+from lam_backend.tokenizer import pieces, valid_text
 
 if TYPE_CHECKING:
     from lam_backend.model import DeltaNet6Layer
@@ -43,8 +43,7 @@ class Stream:
 
     def append(self, text: str) -> None:
         """Read on. A piece is tokenised by itself, so pieces should end where words end."""
-        if not isinstance(text, str):
-            raise TypeError(f"append takes str, found {type(text).__name__}")
+        valid_text(text, "text")
         for _, piece in pieces(text):
             self.append_ids(self._model.tokenizer.ids([piece])[0])
 
@@ -56,7 +55,7 @@ class Stream:
         while len(self._open) >= length:
             segment, self._open = self._open[:length], self._open[length:]
             hidden, self._memory = self._read(segment)
-            self._total += hidden.double().sum(0)
+            self._total = self._total + hidden.double().sum(0)
             self._count += length
             closed.append(hidden)
         return closed
@@ -89,10 +88,10 @@ class Stream:
     def state_dict(self) -> State:
         """All that is needed to go on: arrays that any format can hold, about 0.3 MB."""
         return {
-            "memory": self._memory.numpy(),
-            "total": self._total.numpy(),
+            "memory": self._memory.numpy().copy(),
+            "total": self._total.numpy().copy(),
             "count": np.array([self._count]),
-            "open_ids": np.array(self._open),
+            "open_ids": np.array(self._open, dtype=np.int64),
         }
 
     def load_state_dict(self, state: Mapping[str, NDArray[np.float32] | NDArray[np.int64]]) -> None:
@@ -107,13 +106,16 @@ class Stream:
         for name, found, expected in (("memory", memory, self._memory), ("total", total, self._total)):
             if found.shape != tuple(expected.shape):
                 raise ValueError(f"{name} has the shape {found.shape}, this model expects {tuple(expected.shape)}")
-            if not np.isfinite(found).all():
-                raise ValueError(f"{name} holds values that are not finite; the state is corrupt")
-        count, ids = np.asarray(state["count"]).ravel(), np.asarray(state["open_ids"]).ravel()
+            if found.dtype.kind != "f" or not np.isfinite(found).all():
+                raise ValueError(f"{name} holds values that are no finite numbers; the state is corrupt")
+        count: NDArray[Any] = np.asarray(state["count"]).ravel()
+        ids: NDArray[Any] = np.asarray(state["open_ids"]).ravel()
         length = self._model.config.segment_length
-        if count.shape != (1,) or count[0] < 0 or count[0] % length:
+        if count.shape != (1,) or count.dtype.kind not in "iu" or count[0] < 0 or count[0] % length:
             raise ValueError(f"count is {count.tolist()}; expected one multiple of {length}")
-        if len(ids) >= length or (len(ids) and (ids.min() < 0 or ids.max() >= self._model.vocabulary)):
+        sound = not len(ids) or (ids.dtype.kind in "iu" and (ids >= 0).all() and (ids < self._model.vocabulary).all())
+        begun = count[0] > 0 or (len(ids) and ids[0] == self._model.tokenizer.cls_id)
+        if len(ids) >= length or not sound or not begun:
             raise ValueError("open_ids are not the ids of one open segment; the state is corrupt or of another model")
         self._memory = torch.tensor(memory, dtype=torch.float32)
         self._total = torch.tensor(total, dtype=torch.float64)

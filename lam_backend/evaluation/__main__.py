@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from lam_backend.arguments import at_least
 from lam_backend.evaluation.ablation import measure_ablation
 from lam_backend.evaluation.bench import Bench
 from lam_backend.evaluation.long_context import measure_long_context
@@ -37,24 +38,24 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--cache", type=Path, help="where vectors are kept between runs (default: OUT/vectors)")
     common.add_argument("--quick", action="store_true", help="small samples, to see that it runs")
     common.add_argument("--seed", type=int, default=0)
-    common.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    common.add_argument("--threads", type=at_least(1), default=os.cpu_count(), help="CPU threads")
 
     sts = parts.add_parser("sts", parents=[common], help="STS-B dev and test, STS12–15")
     sts.add_argument("--dev-only", action="store_true", help="STS-B dev alone: to select a model without its test")
     retrieval = parts.add_parser("retrieval", parents=[common], help="LoCoMo, Cranfield, SciFact")
     retrieval.add_argument("--sets", nargs="+", choices=("locomo", "cranfield", "scifact"), metavar="SET")
     scaling = parts.add_parser("scaling", parents=[common], help="seconds and memory of one pass, 128 to 1M tokens")
-    scaling.add_argument("--lengths", type=int, nargs="+", metavar="TOKENS", help="instead of 128 … 1,000,000")
+    scaling.add_argument("--lengths", type=at_least(2), nargs="+", metavar="TOKENS", help="instead of 128 … 1,000,000")
     scaling.add_argument(
         "--packaged", action="store_true", help="measure the bundle in onnxruntime, not the torch model"
     )
     long = parts.add_parser("long-context", parents=[common], help="passages of books and meetings")
-    long.add_argument("--books", type=int, default=4)
-    long.add_argument("--queries", type=int, default=150, help="for each book")
-    long.add_argument("--meetings", type=int, default=20)
-    long.add_argument("--passages", type=int, default=3000, help="read a book up to so many")
+    long.add_argument("--books", type=at_least(1), default=4)
+    long.add_argument("--queries", type=at_least(1), default=150, help="for each book")
+    long.add_argument("--meetings", type=at_least(1), default=20)
+    long.add_argument("--passages", type=at_least(1), default=3000, help="read a book up to so many")
     speed = parts.add_parser("speed", parents=[common], help="latency and rates beside MiniLM in onnxruntime and torch")
-    speed.add_argument("--rounds", type=int, default=5)
+    speed.add_argument("--rounds", type=at_least(1), default=5)
     ablation = parts.add_parser("ablation", parents=[common], help="finished runs of different forms, one budget")
     ablation.add_argument("--runs", type=Path, nargs="+", required=True, metavar="DIR")
     everything = parts.add_parser("all", parents=[common], help="every part; the ablation if --runs are given")

@@ -71,6 +71,8 @@ def read_run(folder: Path) -> FinishedRun:
     curve = [(int(record["tokens"]), float(record["dev_pearson"])) for record in records if "dev_pearson" in record]
     if not curve:
         raise ValueError(f"{folder / 'log.jsonl'} holds {len(records)} records and no dev_pearson; train it further")
+    if "config" not in described:
+        raise ValueError(f"{folder} is a run of the stage {described.get('stage')!r}; forms are compared after distill")
     config = LAMConfig.from_dict(described["config"])
     return FinishedRun(folder, config, int(described["tokens"]), int(records[-1]["tokens"]), curve)
 

@@ -36,7 +36,7 @@ def book_pieces(paths: Sequence[Path]) -> Iterator[str]:
 
 def token_pieces(tokenizer: Tokenizer, paths: Sequence[Path], tokens: int) -> Iterator[list[int]]:
     """Exactly ``tokens`` ids, in pieces; what was given before is not kept."""
-    left = tokens
+    left = max(0, tokens)
     for piece in book_pieces(paths):
         ids = tokenizer.ids([piece])[0][:left]
         yield ids

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lam_backend.arguments import at_least
 from lam_backend.config import LAMConfig
 from lam_backend.training.average import average
 from lam_backend.training.curves import plot_curves
@@ -64,9 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
         stage.add_argument("--out", type=Path, required=True, help="folder of the run")
         stage.add_argument("--base", type=Path, help="base model folder; none: the packaged all-MiniLM-L6-v2")
         stage.add_argument("--start", type=Path, required=name != "distill", help="checkpoint to begin from")
-        stage.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+        stage.add_argument("--threads", type=at_least(1), default=os.cpu_count(), help="CPU threads")
         stage.add_argument("--save-every", type=float, default=Pace().save_every, help="seconds between saves")
-        stage.add_argument("--dev-every", type=int, default=Pace().dev_every, help="steps between looks at dev")
+        stage.add_argument("--dev-every", type=at_least(1), default=Pace().dev_every, help="steps between looks at dev")
         for field in fields(plan):
             flag = f"--{field.name.replace('_', '-')}"
             stage.add_argument(flag, type=type(field.default), default=field.default, help=" ")

@@ -11,6 +11,7 @@ from lam_backend.text_file import lines
 
 _NOT_ALNUM = re.compile(r"[^a-z0-9]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_SHA1 = re.compile(r"[0-9a-f]{40}")
 _CLAUSE_END = re.compile(r"[.!?:;][^\w\s]*\s+|\n+")
 
 
@@ -36,14 +37,27 @@ class Blocklist:
         """One hexadecimal SHA-1 a line, gzipped.
 
         Raises:
-            FileNotFoundError: training without a blocklist is refused.
+            FileNotFoundError, ValueError: training without a whole blocklist is refused.
         """
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; without it evaluation sentences could be trained on")
-        return cls(line.strip() for line in lines(path) if line.strip())
+        try:
+            digests = [line.strip() for line in lines(path) if line.strip()]
+        except (EOFError, OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); fetch it anew") from None
+        strange = next((digest for digest in digests if not _SHA1.fullmatch(digest)), None)
+        if strange is not None or not digests:
+            found = "nothing" if strange is None else repr(strange)
+            raise ValueError(f"{path} holds {found}; expected a SHA-1 of 40 hexadecimal digits a line")
+        return cls(digests)
 
     def __len__(self) -> int:
         return len(self._digests)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what is listed, whatever the order."""
+        return hashlib.sha256("".join(sorted(self._digests)).encode()).hexdigest()
 
     def blocks(self, text: str) -> bool:
         return any(self._listed(part) for part in {text, *sentences(text), *_CLAUSE_END.split(text)})

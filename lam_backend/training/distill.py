@@ -76,9 +76,9 @@ def distill(
         base: base model folder; None is the packaged one.
         start: a checkpoint to begin from; None begins from the base's weights.
     """
-    run = Run(out, {"stage": "distill", "start": str(start or ""), **asdict(plan), "config": config.to_dict()})
     torch.manual_seed(plan.seed)
     model = DeltaNet6Layer(base, start, config) if start else DeltaNet6Layer.untrained(base, config)
+    run = Run(out, {"stage": "distill", "start": str(start or ""), **asdict(plan), "config": config.to_dict()})
     teacher = Teacher(model.base_path)
     cache, longest = out.parent / "cache", config.segment_length
     pool = load_pool(data, cache, model.tokenizer, tokens=plan.pool_tokens, longest=longest, seed=plan.seed)

@@ -91,6 +91,8 @@ class Finetuning:
     def __init__(self, start: DeltaNet6Layer | None, lessons: Mapping[str, Lesson], plan: FinetunePlan) -> None:
         self._start = None if start is None else start.eval().requires_grad_(False)
         self._lessons = {name: lesson for name, lesson in lessons.items() if len(lesson.task) and lesson.share > 0}
+        if not self._lessons:
+            raise ValueError("every lesson has a share of 0, or nothing to read; give one a --…-share above 0")
         self._plan = plan
 
     def batches(self, first: int) -> Iterator[Step]:
@@ -129,9 +131,9 @@ def finetune(
         stronger: folder of a stronger sentence encoder (all-mpnet-base-v2) whose similarities are learnt;
             None leaves that kind of batch out.
     """
-    run = Run(out, {"stage": "finetune", "start": str(start), "stronger": str(stronger or ""), **asdict(plan)})
     torch.manual_seed(plan.seed)
     model = DeltaNet6Layer(base, start)
+    run = Run(out, {"stage": "finetune", "start": str(start), "stronger": str(stronger or ""), **asdict(plan)})
     anchor = DeltaNet6Layer(base, start) if plan.anchor_weight else None
     lessons = load_lessons(data, out.parent / "cache", plan, model, stronger)
     objective = Finetuning(anchor, lessons, plan)

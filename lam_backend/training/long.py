@@ -119,9 +119,9 @@ def train_long(
     data: Path, out: Path, plan: LongPlan, start: Path, *, base: Path | None = None, pace: Pace | None = None
 ) -> DeltaNet6Layer:
     """Continue the checkpoint ``start`` on long texts until ``plan.tokens`` were read."""
-    run = Run(out, {"stage": "long", "start": str(start), **asdict(plan)})
     torch.manual_seed(plan.seed)
     model = DeltaNet6Layer(base, start)
+    run = Run(out, {"stage": "long", "start": str(start), **asdict(plan)})
     objective = LongReading(Teacher(model.base_path), long_texts(data, model, plan), plan)
     schedule = Schedule(plan.tokens, plan.peak_lr, plan.final_lr, plan.warmup, plan.weight_decay)
     fit(run, model, objective, schedule, data, pace or Pace())

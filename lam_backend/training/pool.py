@@ -65,7 +65,14 @@ class Pool:
 
 
 def load_pool(data: Path, cache: Path, tokenizer: Tokenizer, *, tokens: int, longest: int, seed: int) -> Pool:
-    """About ``tokens`` tokens in the shares of ``SHARES``, texts cut at ``longest``; a function of its arguments."""
+    """About ``tokens`` tokens in the shares of ``SHARES``, texts cut at ``longest``.
+
+    A function of its arguments, the blocklist and the tokenizer: a kept pool of other ones is not taken.
+
+    Raises:
+        FileNotFoundError, ValueError: no whole blocklist, or no text that may be read.
+    """
+    blocklist = Blocklist.read(data / "eval" / "blocklist_sha1.txt.gz")
     request = {
         "format": _FORMAT,
         "shares": dict(SHARES),
@@ -73,13 +80,15 @@ def load_pool(data: Path, cache: Path, tokenizer: Tokenizer, *, tokens: int, lon
         "longest": longest,
         "seed": seed,
         "data": str(data.resolve()),
+        "blocklist": blocklist.identity,
+        "tokenizer": tokenizer.identity,
     }
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:12]
     file = cache / f"pool-{digest}.npz"
     if file.is_file():
         with np.load(file, allow_pickle=False) as held:
             return Pool(held["ids"], held["starts"])
-    pool = _sample(data, tokenizer, tokens, longest, seed)
+    pool = _sample(data, blocklist, tokenizer, tokens, longest, seed)
     cache.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.npz")  # runs side by side may sample the same pool
     np.savez(partial, ids=pool.ids, starts=pool.starts)
@@ -87,8 +96,7 @@ def load_pool(data: Path, cache: Path, tokenizer: Tokenizer, *, tokens: int, lon
     return pool
 
 
-def _sample(data: Path, tokenizer: Tokenizer, tokens: int, longest: int, seed: int) -> Pool:
-    blocklist = Blocklist.read(data / "eval" / "blocklist_sha1.txt.gz")
+def _sample(data: Path, blocklist: Blocklist, tokenizer: Tokenizer, tokens: int, longest: int, seed: int) -> Pool:
     chosen: list[NDArray[np.uint16]] = []
     for index, (name, share) in enumerate(SHARES.items()):
         rng = np.random.default_rng([seed, index])
@@ -107,6 +115,8 @@ def _sample(data: Path, tokenizer: Tokenizer, tokens: int, longest: int, seed: i
                     budget -= len(chosen[-1])
             if budget <= 0:
                 break
+    if not chosen:
+        raise ValueError(f"{data / 'train'} holds no text to read: {blocklist.dropped} were blocked")
     shuffled = [chosen[i] for i in np.random.default_rng([seed, len(SHARES)]).permutation(len(chosen))]
     starts = np.concatenate(([0], np.cumsum([len(ids) for ids in shuffled])))
     return Pool(np.concatenate(shuffled), starts.astype(np.int64))

@@ -30,7 +30,12 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         described = folder / "run.json"
         if described.is_file():
-            before = json.loads(described.read_text(encoding="utf-8"))
+            try:
+                before = json.loads(described.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(
+                    f"{described} is damaged ({error}); choose another --out, or remove {folder}"
+                ) from None
             for key in sorted(before.keys() | arguments.keys()):
                 if before.get(key) != arguments.get(key):
                     raise ValueError(
@@ -38,7 +43,7 @@ class Run:
                         "continue it with the same arguments, or choose another --out"
                     )
         else:
-            described.write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
+            _write_whole(described, json.dumps(arguments, indent=2) + "\n")
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record with the wall-clock time."""
@@ -49,7 +54,8 @@ class Run:
         file = self.folder / "log.jsonl"
         if not file.is_file():
             return []
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n")  # a line that was being written has no end
+        return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
     def save(self, step: int, model: DeltaNet6Layer, optimizer: torch.optim.Optimizer) -> None:
         names = list(model.trained_state())
@@ -65,7 +71,11 @@ class Run:
         save_checkpoint(self.folder / MODEL_FILE, model.trained_state(), model.config, self.folder.name)
 
     def resume(self, model: DeltaNet6Layer, optimizer: torch.optim.Optimizer) -> int:
-        """Restore the last save; returns its step, 0 when there is none. Drops log records after it."""
+        """Restore the last save; returns its step, 0 when there is none. Drops log records after it.
+
+        Raises:
+            ValueError: the log does not reach the save.
+        """
         file = self.folder / STATE_FILE
         if not file.is_file():
             (self.folder / "log.jsonl").unlink(missing_ok=True)
@@ -83,6 +93,14 @@ class Run:
                     state[index] = held
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         kept = [record for record in self.records() if record["step"] <= step]
-        lines = "".join(json.dumps(record) + "\n" for record in kept)
-        (self.folder / "log.jsonl").write_text(lines, encoding="utf-8")
+        if not kept or kept[-1]["step"] != step:
+            raise ValueError(f"{self.folder / 'log.jsonl'} lacks step {step}, which was saved; choose another --out")
+        _write_whole(self.folder / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+        save_checkpoint(self.folder / MODEL_FILE, parameters, model.config, self.folder.name)
         return step
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

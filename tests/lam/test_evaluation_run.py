@@ -211,6 +211,8 @@ def test_what_is_encoded_once_is_kept(tmp_path: Path) -> None:
 
 def test_tokens_come_exactly_and_texts_at_their_length(data: Path, tiny: DeltaNet6Layer) -> None:
     books = sorted((data / "eval" / "long_books").glob("*.gz"))
+    for count in (-1, 0):
+        assert not any(token_pieces(tiny.tokenizer, books, count))
     for count in (1, 777, 20_000):  # the last is more than the books hold: they are read again
         assert sum(len(ids) for ids in token_pieces(tiny.tokenizer, books, count)) == count
     texts = texts_of_length(tiny.tokenizer, books, 30, 5)
@@ -291,6 +293,17 @@ def test_runs_say_their_form_and_must_share_a_budget(data: Path, base: Path, che
         read_run(tmp_path / "b")
     with pytest.raises(FileNotFoundError, match=r"run\.json is missing"):
         read_run(tmp_path / "c")
+    (tmp_path / "a" / "run.json").write_text('{"stage": "long", "tokens": 5}', encoding="utf-8")
+    with pytest.raises(ValueError, match="is a run of the stage 'long'"):
+        read_run(tmp_path / "a")
+
+
+def test_numbers_that_measure_nothing_are_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["scaling", "--data", str(data), "--out", str(tmp_path), "--lengths", "1"])
+    assert "'1' is no whole number of at least 2" in capsys.readouterr().err
 
 
 def test_tables_are_markdown() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from lam_backend import DeltaNet6Layer, DeltaNet6LayerWorldClass, LAMConfig
 from lam_backend.checkpoint import Checkpoint, save_checkpoint
+from lam_backend.tokenizer import pieces
 from tests.lam.conftest import TINY, WORDS, restless
 
 FORMS = [
@@ -99,6 +105,8 @@ def test_state_does_not_grow(tiny: DeltaNet6Layer) -> None:
         ("memory", np.zeros((1, 2)), "shape"),
         ("memory", np.full((2, 4, 8, 8), np.nan), "finite"),
         ("count", np.array([31]), "multiple of 32"),
+        ("count", np.array(["0"]), "multiple of 32"),
+        ("open_ids", np.array([0.5]), "open_ids"),
         ("open_ids", np.array([10**6]), "open_ids"),
         ("open_ids", np.arange(40), "open_ids"),
     ],
@@ -112,6 +120,27 @@ def test_a_corrupt_state_is_refused(tiny: DeltaNet6Layer, key: str, value: np.nd
     with pytest.raises(ValueError, match="keys"):
         stream.load_state_dict({"memory": stream.state_dict()["memory"]})
     np.testing.assert_array_equal(stream.vector, before)
+
+
+def test_a_saved_state_stays_as_it_was(tiny: DeltaNet6Layer) -> None:
+    stream = tiny.stream()
+    stream.append(words(100))
+    saved, then = stream.state_dict(), stream.vector
+    stream.append(words(100, seed=1))
+    resumed = tiny.stream()
+    resumed.load_state_dict(saved)
+    np.testing.assert_allclose(resumed.vector, then, atol=1e-6)
+
+
+def test_a_state_that_never_began_is_refused(tiny: DeltaNet6Layer) -> None:
+    stream = tiny.stream()
+    with pytest.raises(ValueError, match="open_ids"):
+        stream.load_state_dict({**stream.state_dict(), "open_ids": np.array([], dtype=np.int64)})
+
+
+def test_long_text_without_blanks_is_cut_between_words() -> None:
+    text = "\t".join(["hello"] * 20_000)
+    assert all(piece.strip() and set(piece.split()) == {"hello"} for _, piece in pieces(text))
 
 
 def test_encode_long_covers_the_text_with_passages(tiny: DeltaNet6Layer) -> None:
@@ -156,8 +185,23 @@ def test_input_of_another_kind_is_named(tiny: DeltaNet6Layer) -> None:
         tiny.encode(["the cat", 3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="batch_size is 0"):
         tiny.encode(["the cat"], batch_size=0)
-    with pytest.raises(TypeError, match="takes str"):
+    with pytest.raises(TypeError, match="text is a bytes; expected str"):
         tiny.stream().append(b"bytes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("read", "place"),
+    [
+        (lambda model: model.encode("a\ud800b"), r"sentences\[0\]"),
+        (lambda model: model.encode(["the cat", "a\ud800b"]), r"sentences\[1\]"),
+        (lambda model: model.encode_in_context(["the cat", "a\ud800b"]), r"units\[1\]"),
+        (lambda model: model.encode_long("a\ud800b"), "text"),
+        (lambda model: model.stream().append("a\ud800b"), "text"),
+    ],
+)
+def test_half_a_surrogate_pair_is_named(tiny: DeltaNet6Layer, read: Callable[[Any], Any], place: str) -> None:
+    with pytest.raises(ValueError, match=f"{place} holds a lone surrogate at position 1"):
+        read(tiny)
 
 
 def test_a_checkpoint_comes_back_as_it_was(tiny: DeltaNet6Layer, base: Path, tmp_path: Path) -> None:
@@ -190,6 +234,9 @@ def test_a_wrong_checkpoint_is_refused_by_its_first_mismatch(tiny: DeltaNet6Laye
         DeltaNet6Layer(base, file, {"num_heads": 2})
     with pytest.raises(ValueError, match="unknown config keys"):
         DeltaNet6Layer(base, file, {"heads": 2})
+    save_file(state, str(file), metadata={"lam_config": "[1]"})
+    with pytest.raises(ValueError, match=f"header of {file} fits no LAM"):
+        DeltaNet6Layer(base, file)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match="no intact safetensors"):
         DeltaNet6Layer(base, file)
@@ -201,6 +248,34 @@ def test_a_wrong_checkpoint_is_refused_by_its_first_mismatch(tiny: DeltaNet6Laye
         DeltaNet6Layer(base, tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing"):
         DeltaNet6Layer(tmp_path / "nowhere", file)
+
+
+def test_a_release_is_not_read_on_another_base(tiny: DeltaNet6Layer, base: Path, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model.safetensors", tiny.trained_state(), tiny.config, "tiny")
+    hashes = {name: hashlib.sha256((base / name).read_bytes()).hexdigest() for name in ("tokenizer.json",)}
+    described = tmp_path / "config.json"
+    described.write_text(json.dumps({"base_sha256": hashes}), encoding="utf-8")
+    DeltaNet6Layer(base, tmp_path)
+    described.write_text(json.dumps({"base_sha256": {"tokenizer.json": "0" * 64}}), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"was trained on {'0' * 64}"):
+        DeltaNet6Layer(base, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"num_heads": 0}, "num_heads is 0; expected a whole number of at least 1"),
+        ({"d_model": "384"}, "d_model is '384'; expected a whole number"),
+        ({"num_heads": 12.0}, "num_heads is 12.0; expected a whole number"),
+        ({"gate_rank": -1}, "gate_rank is -1; expected a whole number of at least 0"),
+        ({"memory": "three"}, "memory is 'three'; expected one of ladder, pair"),
+        ({"flux": "no"}, "flux is 'no'; expected true or false"),
+        ({"num_heads": 7}, "d_model 384 is not divisible by num_heads 7"),
+    ],
+)
+def test_a_config_of_no_model_is_refused(values: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        LAMConfig.from_dict(values)
 
 
 def test_a_config_that_does_not_fit_the_base_is_refused(base: Path) -> None:

@@ -122,6 +122,38 @@ def test_nothing_blocked_is_trained_on(data: Path, base: Path, tmp_path: Path) -
     np.testing.assert_array_equal(pool.ids, again.ids)
 
 
+def test_a_kept_pool_is_not_taken_past_another_blocklist(base: Path, tmp_path: Path) -> None:
+    data, cache, tokenizer = write_data(tmp_path / "data"), tmp_path / "cache", Tokenizer(base)
+    before = load_pool(data, cache, tokenizer, tokens=8_000, longest=32, seed=0)
+    blocklist = data / "eval" / "blocklist_sha1.txt.gz"
+    more = hashlib.sha1(normal_form(next(iter(sources.read(data, "banking77")))).encode(), usedforsecurity=False)
+    held = gzip.decompress(blocklist.read_bytes()).decode().split()
+    write_lines(blocklist, [*held, *(hashlib.sha1(str(n).encode()).hexdigest() for n in range(3)), more.hexdigest()])
+    again = load_pool(data, cache, tokenizer, tokens=8_000, longest=32, seed=0)
+    assert len(list(cache.glob("pool-*.npz"))) == 2
+    assert len(before) > 50 < len(again)
+    blocklist.unlink()
+    with pytest.raises(FileNotFoundError, match="could be trained on"):
+        load_pool(data, cache, tokenizer, tokens=8_000, longest=32, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "holds nothing; expected a SHA-1"),
+        (gzip.compress(b""), "holds nothing; expected a SHA-1"),
+        (gzip.compress(b"The cat sat.\n"), "holds 'The cat sat.'; expected a SHA-1"),
+        (gzip.compress(b"0" * 40 + b"\n")[:-9], "is damaged"),
+        (b"0" * 40, "is damaged"),
+    ],
+)
+def test_a_blocklist_that_lists_nothing_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "blocklist_sha1.txt.gz"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        Blocklist.read(file)
+
+
 def test_texts_that_follow_each_other_are_read_as_one(data: Path, base: Path, tmp_path: Path) -> None:
     pool = load_pool(data, tmp_path, Tokenizer(base), tokens=30_000, longest=512, seed=0)
     one_text = max(len(ids) for ids in Tokenizer(base).ids(list(sources.read(data, "topical_chat"))))
@@ -193,6 +225,30 @@ def test_distillation_comes_nearer_to_the_teacher_and_draws_its_curves(data: Pat
     assert records[-1]["tokens"] >= PLAN.tokens
     assert any("dev_pearson" in record for record in records)
     assert plot_curves(tmp_path / "run").stat().st_size > 5_000
+
+
+def test_a_run_that_was_killed_while_writing_goes_on(data: Path, base: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_distillation(data, run, base)
+    log, weights = (run / "log.jsonl").read_text(), (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").unlink()  # killed after the state was saved, before the copy of its weights
+    with (run / "log.jsonl").open("a") as file:
+        file.write('{"time": 1.0, "ste')
+    run_distillation(data, run, base)
+    assert (run / "model.safetensors").read_bytes() == weights
+    assert (run / "log.jsonl").read_text() == log
+    (run / "log.jsonl").write_text("")
+    with pytest.raises(ValueError, match="lacks step"):
+        run_distillation(data, run, base)
+    (run / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        run_distillation(data, run, base)
+
+
+def test_a_start_that_is_missing_leaves_no_run_behind(data: Path, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        train_long(data, tmp_path / "run", LongPlan(), tmp_path / "nowhere", base=base)
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_arguments_are_refused_for_a_run_that_exists(data: Path, base: Path, tmp_path: Path) -> None:

@@ -136,9 +136,9 @@ def test_a_pass_that_fails_fails_the_call_and_no_other(unpacked: Path, wrapper: 
     [
         (lambda e: e.encode(["a", 3]), TypeError, r"sentences\[1\] is a int; expected str"),
         (lambda e: e.encode("a", batch_size=0), ValueError, "batch_size is 0"),
-        (lambda e: e.encode_long(7), TypeError, "encode_long takes str"),
+        (lambda e: e.encode_long(7), TypeError, "text is a int; expected str"),
         (lambda e: e.encode_long("a", 33), ValueError, "passage_tokens is 33; expected 1 to 32"),
-        (lambda e: e.stream().append(None), TypeError, "append takes str"),
+        (lambda e: e.stream().append(None), TypeError, "text is a NoneType; expected str"),
     ],
 )
 def test_bad_input(encoder: Any, call: Callable[[Any], Any], error: type[Exception], says: str) -> None:
@@ -155,6 +155,7 @@ def test_bad_input(encoder: Any, call: Callable[[Any], Any], error: type[Excepti
         ("total", np.zeros(3), "shape"),
         ("count", np.array([31]), "multiple of 32"),
         ("count", np.array([0.5]), "multiple of 32"),
+        ("count", np.array(["0"]), "multiple of 32"),
         ("open_ids", np.array([10**6]), "open_ids"),
         ("open_ids", np.arange(40), "open_ids"),
         ("open_ids", np.array([0.5]), "open_ids"),
@@ -169,6 +170,56 @@ def test_a_corrupt_state_is_refused(encoder: Any, key: str, value: np.ndarray, s
     with pytest.raises(ValueError, match="keys"):
         stream.load_state_dict({"memory": stream.state_dict()["memory"]})
     np.testing.assert_array_equal(stream.vector, before)
+
+
+def test_a_saved_state_stays_as_it_was(encoder: Any) -> None:
+    stream = encoder.stream()
+    stream.append(words(100))
+    saved, then = stream.state_dict(), stream.vector
+    stream.append(words(100, seed=1))
+    resumed = encoder.stream()
+    resumed.load_state_dict(saved)
+    np.testing.assert_allclose(resumed.vector, then, atol=1e-6)
+
+
+def test_a_state_that_never_began_is_refused(encoder: Any) -> None:
+    stream = encoder.stream()
+    with pytest.raises(ValueError, match="open_ids"):
+        stream.load_state_dict({**stream.state_dict(), "open_ids": np.array([], dtype=np.int64)})
+
+
+@pytest.mark.parametrize(
+    ("read", "place"),
+    [
+        (lambda model: model.encode("a\ud800b"), r"sentences\[0\]"),
+        (lambda model: model.encode(["the cat", "a\ud800b"]), r"sentences\[1\]"),
+        (lambda model: model.encode_in_context(["the cat", "a\ud800b"]), r"units\[1\]"),
+        (lambda model: model.encode_long("a\ud800b"), "text"),
+        (lambda model: model.stream().append("a\ud800b"), "text"),
+    ],
+)
+def test_half_a_surrogate_pair_is_named(encoder: Any, read: Callable[[Any], object], place: str) -> None:
+    with pytest.raises(ValueError, match=f"{place} holds a lone surrogate at position 1"):
+        read(encoder)
+
+
+_FORKED = """
+import os, signal, sys
+from lam_backend import LAMEncoder
+encoder = LAMEncoder(sys.argv[1], threads=2)
+texts = ["the cat sat", "a dog ran", "the sea is wide"]
+before = encoder.encode(texts)
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    os._exit(int(abs(encoder.encode(texts) - before).max() > 1e-6))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_encodes_as_well(unpacked: Path) -> None:
+    subprocess.run([sys.executable, "-c", _FORKED, str(unpacked)], check=True, timeout=120)
 
 
 def cut(file: Path) -> None:

@@ -18,7 +18,7 @@ from .lanes import Lanes
 from .passages import LongEncoding, encode_long
 from .step import Step
 from .stream import Stream
-from .text import PIECE_CHARACTERS, WordPieces
+from .text import PIECE_CHARACTERS, WordPieces, valid_text
 from .vectors import Floats, rows, unit
 
 NO_LIMIT = sys.maxsize
@@ -98,14 +98,14 @@ class LAMEncoder:
 
         Raises:
             TypeError: an item is no string.
-            ValueError: batch_size < 1, an unknown prompt_name, or a device other than "cpu".
+            ValueError: batch_size < 1, a text with a lone surrogate, an unknown prompt_name, or a device other
+                than "cpu".
         """
         _only_cpu(device)
         single = isinstance(sentences, str)
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
         for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"sentences[{index}] is a {type(text).__name__}; expected str")
+            valid_text(text, f"sentences[{index}]")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1")
         if prefix := self._prompt(prompt_name, prompt):

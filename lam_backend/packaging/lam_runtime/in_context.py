@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .lanes import Lanes
 from .step import Step
 from .stream import Stream
-from .text import WordPieces
+from .text import WordPieces, valid_text
 from .vectors import Floats, unit
 
 
@@ -41,8 +41,7 @@ class InContext:
         if isinstance(units, str):
             raise TypeError("encode_in_context takes a list of units, found one str")
         for index, text in enumerate(units):
-            if not isinstance(text, str):
-                raise TypeError(f"units[{index}] is a {type(text).__name__}; expected str")
+            valid_text(text, f"units[{index}]")
         if window is not None and not 2 < window <= self._length:
             raise ValueError(f"window is {window}; expected 3 to {self._length} tokens, or None for one stream")
         ids = self._words.ids(units)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -32,6 +33,7 @@ class Lanes:
         self._opening = Lock()
         self._narrow: Step | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._owner = 0
 
     def size(self, padded_tokens: int) -> int:
         """Padded tokens of a pass when so many are to be read: every lane gets some."""
@@ -46,5 +48,8 @@ class Lanes:
             return (read(self._wide, item) for item in items)
         with self._opening:
             narrow = self._narrow = self._narrow or self._wide.with_threads(1)
-            pool = self._pool = self._pool or ThreadPoolExecutor(self.count, thread_name_prefix="lam-lane")
+            if self._pool is None or self._owner != os.getpid():  # threads do not live on in a forked process
+                self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="lam-lane")
+                self._owner = os.getpid()
+            pool = self._pool
         return pool.map(read, repeat(narrow), items)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .stream import Stream
-from .text import WordPieces, pieces
+from .text import WordPieces, pieces, valid_text
 from .vectors import Floats, unit
 
 Span = tuple[int, int]
@@ -32,8 +32,7 @@ class LongEncoding:
 
 def encode_long(stream: Stream, words: WordPieces, text: str, passage_tokens: int, segment: int) -> LongEncoding:
     """Read ``text`` through a fresh ``stream``, whose segments have ``segment`` tokens."""
-    if not isinstance(text, str):
-        raise TypeError(f"encode_long takes str, found {type(text).__name__}")
+    valid_text(text, "text")
     if not 1 <= passage_tokens <= segment:
         raise ValueError(f"passage_tokens is {passage_tokens}; expected 1 to {segment}")
     waiting: list[Span | None] = [None]  # spans of the tokens that are not in a closed segment; [CLS] has none

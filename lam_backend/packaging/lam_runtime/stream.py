@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .step import Step
-from .text import WordPieces, pieces
+from .text import WordPieces, pieces, valid_text
 from .vectors import Floats, unit
 
 State = dict[str, NDArray[Any]]
@@ -39,8 +39,7 @@ class Stream:
 
     def append(self, text: str) -> None:
         """Read on."""
-        if not isinstance(text, str):
-            raise TypeError(f"append takes str, found {type(text).__name__}")
+        valid_text(text, "text")
         for _, piece in pieces(text):
             self.append_ids(self._words.ids([piece])[0])
 
@@ -78,8 +77,8 @@ class Stream:
     def state_dict(self) -> State:
         """All that is needed to go on: arrays that any format can hold, well below a megabyte."""
         return {
-            "memory": self._memory,
-            "total": self._total,
+            "memory": self._memory.copy(),
+            "total": self._total.copy(),
             "count": np.array([self._count]),
             "open_ids": np.array(self._open, dtype=np.int64),
         }
@@ -99,10 +98,11 @@ class Stream:
             if found.dtype.kind != "f" or not np.isfinite(found).all():
                 raise ValueError(f"{name} holds values that are no finite numbers; the state is corrupt")
         count, ids = np.asarray(state["count"]).ravel(), np.asarray(state["open_ids"]).ravel()
-        if count.shape != (1,) or count[0] < 0 or count[0] % self._length:
+        if count.shape != (1,) or count.dtype.kind not in "iu" or count[0] < 0 or count[0] % self._length:
             raise ValueError(f"count is {count.tolist()}; expected one multiple of {self._length}")
-        sound = ids.dtype.kind in "iu" and (ids >= 0).all() and (ids < self._words.size).all()
-        if len(ids) >= self._length or (len(ids) and not sound):
+        sound = not len(ids) or (ids.dtype.kind in "iu" and (ids >= 0).all() and (ids < self._words.size).all())
+        begun = count[0] > 0 or (len(ids) and ids[0] == self._words.cls_id)
+        if len(ids) >= self._length or not sound or not begun:
             raise ValueError("open_ids are not the ids of one open segment; the state is corrupt or of another model")
         self._memory = memory.astype(np.float32)
         self._total = total.astype(np.float64)

@@ -19,10 +19,26 @@ def pieces(text: str) -> Iterator[tuple[int, str]]:
     while start < len(text):
         end = min(len(text), start + PIECE_CHARACTERS)
         if end < len(text):
-            space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+            space = max(text.rfind(blank, start + 1, end) for blank in " \n\t")
             end = space if space > start else end
         yield start, text[start:end]
         start = end
+
+
+def valid_text(text: object, place: str) -> str:
+    """``text``, if it is a string of whole characters.
+
+    Raises:
+        TypeError: no string.
+        ValueError: half of a surrogate pair, as cut UTF-16 leaves it; no tokenizer takes it.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{place} is a {type(text).__name__}; expected str")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{place} holds a lone surrogate at position {error.start}; expected valid Unicode") from None
+    return text
 
 
 class WordPieces:
