@@ -20,11 +20,10 @@ from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import (
     ConflictError,
     FingerprintMismatchError,
-    NotFoundError,
 )
 from maas.fields import is_identifier
 from maas.idempotency import Repeatable
-from maas.ids import UlidFactory
+from maas.ids import UlidFactory, sole
 from maas.items import Item, indexed_text, items_of
 from maas.logs import log_as_a_library
 from maas.overviews import Overviews
@@ -300,16 +299,13 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
     def delete(self, memory_id: str, *, user_id: str | None = None) -> Deleted:
         """Remove a memory with its vectors, terms and versions; what it superseded is current again."""
         with self._store.write() as transaction:
-            for scope in self._scopes(transaction, memory_id, user_id):
-                memory = transaction.get(scope, memory_id)
-                if memory is not None:
-                    _refuse_passage(memory)
-                    self._contexts.forget(transaction, scope, memory)
-                    transaction.delete(scope, memory_id)
-                    self._record(transaction, "delete", scope, memory_id)
-                    break
-            else:
-                raise _not_found(memory_id)
+            scopes = self._scopes(transaction, memory_id, user_id)
+            held = [(scope, memory) for scope in scopes if (memory := transaction.get(scope, memory_id)) is not None]
+            scope, memory = sole(held, "memory", memory_id)
+            _refuse_passage(memory)
+            self._contexts.forget(transaction, scope, memory)
+            transaction.delete(scope, memory_id)
+            self._record(transaction, "delete", scope, memory_id)
         if memory.session_id is not None:
             self._contexts.settle(scope, memory.session_id, around=(memory.created_at, memory.created_at))
         return Deleted(id=memory_id)
@@ -370,21 +366,18 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         return [Scope(self.tenant, user) for user in users]
 
     def _find(self, transaction: ReadTransaction, memory_id: str, user_id: str | None) -> tuple[Scope, Memory]:
+        now, held = self._clock(), []
         for scope in self._scopes(transaction, memory_id, user_id):
             memory = transaction.get(scope, memory_id)
-            if memory is not None and (memory.expires_at is None or memory.expires_at > self._clock()):
-                return scope, memory
-        raise _not_found(memory_id)
+            if memory is not None and (memory.expires_at is None or memory.expires_at > now):
+                held.append((scope, memory))
+        return sole(held, "memory", memory_id)
 
 
 def _build(settings: Settings) -> Embedder:
     from maas.embedders.factory import build_embedder
 
     return build_embedder(settings)
-
-
-def _not_found(memory_id: object) -> NotFoundError:
-    return NotFoundError(f"there is no memory {str(memory_id)[:100]!a} here")
 
 
 def _refuse_passage(memory: Memory) -> None:

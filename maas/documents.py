@@ -12,8 +12,8 @@ import numpy as np
 
 from maas.auditing import record
 from maas.embedders.protocol import Embedder
-from maas.errors import NotFoundError
 from maas.idempotency import Repeatable
+from maas.ids import sole
 from maas.reading import Progress, Reading
 from maas.recall.passages import passages
 from maas.records import Deleted, Document, DocumentPage, Scope
@@ -66,6 +66,9 @@ class Documents:
             answered = repeatable.replay(transaction, now)
             known = transaction.document(scope, answered["id"]) if answered else None
             known = known or transaction.document_by_hash(scope, _hash(request))
+            if known is not None and answered is None and _is_over(known, now):
+                transaction.delete_document(scope, known.id)
+                known = None
             if known is None:
                 given = request.model_dump(exclude={"text", "created_at"})
                 known = DocumentRow(
@@ -144,15 +147,20 @@ class Documents:
     def _document(
         self, transaction: ReadTransaction, document_id: str, user_id: str | None
     ) -> tuple[Scope, DocumentRow]:
+        now, found = self._clock(), []
         for scope in self._scopes(transaction, document_id, user_id):
             row = transaction.document(scope, document_id)
-            if row is not None and (row.expires_at is None or row.expires_at > self._clock()):
-                return scope, row
-        raise NotFoundError(f"there is no document {str(document_id)[:100]!a} here")
+            if row is not None and not _is_over(row, now):
+                found.append((scope, row))
+        return sole(found, "document", document_id)
 
     @property
     def _reading(self) -> Reading:
         return Reading(self._store, self._embedder, self._clock, self._ids, self.actor)
+
+
+def _is_over(document: DocumentRow, now: datetime) -> bool:
+    return document.expires_at is not None and document.expires_at <= now
 
 
 def _hash(request: DocumentRequest) -> bytes:

@@ -6,10 +6,15 @@ import hashlib
 import secrets
 import threading
 import time
+from collections.abc import Sequence
+from typing import TypeVar
+
+from maas.errors import ConflictError, NotFoundError
 
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 TAG_LENGTH = 10
 _RANDOM_BITS = 80
+Found = TypeVar("Found")
 
 
 class UlidFactory:
@@ -31,6 +36,20 @@ class UlidFactory:
 def new_tag() -> str:
     """50 random bits that prefix the ids of one user's memories."""
     return base32(secrets.randbits(5 * TAG_LENGTH), TAG_LENGTH)
+
+
+def sole(found: Sequence[Found], kind: str, sought: object) -> Found:
+    """The one that an id leads to.
+
+    Raises:
+        NotFoundError: none.
+        ConflictError: several users of the tenant hold the id, as after an import to another user.
+    """
+    if not found:
+        raise NotFoundError(f"there is no {kind} {str(sought)[:100]!a} here")
+    if len(found) > 1:
+        raise ConflictError(f"{len(found)} users hold the {kind} {str(sought)[:100]!a}; name one by user_id")
+    return found[0]
 
 
 def tag_of(memory_id: str) -> str:

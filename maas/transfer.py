@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import Field, field_validator, model_validator
 
 from maas.fields import DocumentText, Identifier, MemoryText, Metadata, Share, Timestamp
 from maas.records import Event, Role, Scope
@@ -63,9 +64,9 @@ class DocumentFields(Request):
     created_at: Timestamp
     stored_at: Timestamp
     expires_at: Timestamp | None = None
-    characters: int = Field(ge=1)
-    passages: int = Field(ge=1)
-    read_passages: int = Field(ge=0)
+    characters: int = Field(ge=1, lt=2**63)
+    passages: int = Field(ge=1, lt=2**63)
+    read_passages: int = Field(ge=0, lt=2**63)
     state: Literal["reading", "done"]
 
 
@@ -82,6 +83,18 @@ class DocumentLine(Request):
         if (self.source is None) == (self.document.state == "reading"):
             raise ValueError("a document has its source exactly while it is being read")
         return self
+
+    @field_validator("vectors")
+    @classmethod
+    def _finite(cls, vectors: dict[str, str]) -> dict[str, str]:
+        for encoded in vectors.values():
+            try:
+                blob = base64.b64decode(encoded, validate=True)
+            except ValueError:
+                raise ValueError("a vector is no base64") from None
+            if not blob or len(blob) % 2 or not np.isfinite(np.frombuffer(blob, "<f2")).all():
+                raise ValueError(f"a vector has {len(blob)} bytes; expected finite float16 numbers of two bytes each")
+        return vectors
 
 
 class VersionFields(Request):

@@ -106,11 +106,15 @@ def import_memories(upload: Annotated[Upload, Depends(_upload)]) -> Response:
     return answer(report)
 
 
+# What str.splitlines takes for the end of a line, and with it many a reader of lines; JSON escapes the rest itself.
+_SEPARATORS = str.maketrans({character: f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"})
+
+
 def encoded_lines(lines: Iterator[dict[str, Any]]) -> Iterator[bytes]:
     """Lines as JSON, many in a chunk: each chunk costs a turn in the thread pool."""
     chunk = bytearray()
     for line in lines:
-        chunk += json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        chunk += json.dumps(line, ensure_ascii=False, separators=(",", ":")).translate(_SEPARATORS).encode() + b"\n"
         if len(chunk) > CHUNK_BYTES:
             yield bytes(chunk)
             chunk.clear()

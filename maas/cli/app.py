@@ -11,7 +11,7 @@ import typer
 
 from maas.cli import bench, demo, documents, evaluate, imports, keys, lifecycle, mcp, memories, serve, setup, upkeep
 from maas.cli.output import fail
-from maas.errors import MaasError
+from maas.errors import InvalidInputError, MaasError
 
 if TYPE_CHECKING:
     from maas.embedders.protocol import Embedder
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None, *, embedder: Embedder | None = None)
         fail(error)
     except OSError as error:
         fail(error)
+    except UnicodeDecodeError as error:
+        fail(InvalidInputError(f"the text is no UTF-8: {error.reason} at byte {error.start}"))
 
 
 def build_app() -> typer.Typer:

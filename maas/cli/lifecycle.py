@@ -18,7 +18,7 @@ from maas.cli.options import (
     UserOption,
     utc_text,
 )
-from maas.cli.output import note, print_json, print_line, print_table
+from maas.cli.output import note, print_json, print_line, print_table, whole
 from maas.cli.progress import progress
 from maas.errors import StorageError
 
@@ -127,7 +127,7 @@ def export(
     with (
         where.open() as target,
         progress() as report,
-        out.open("w", encoding="utf-8") if out else nullcontext(sys.stdout) as file,
+        whole(out) if out else nullcontext(sys.stdout) as file,
     ):
         count = 0
         for count, line in enumerate(target.export_user(user_id), 1):

@@ -93,10 +93,21 @@ def key(*parts: object) -> str:
     return f"{whole[:64]}:{hashlib.blake2b(whole.encode(), digest_size=24).hexdigest()}"
 
 
+# As seconds the year 5138, as milliseconds 1973.
+_MILLISECONDS = 1e11
+
+
 def moment(value: Any) -> str | None:
-    """Seconds since 1970 or an ISO 8601 string, as maas takes times; None for anything else."""
+    """Seconds or milliseconds since 1970 or an ISO 8601 string, as maas takes times; None for anything else.
+
+    Raises:
+        InvalidInputError: a number that lies beyond the year 9999.
+    """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-        return datetime.fromtimestamp(value, UTC).isoformat()
+        try:
+            return datetime.fromtimestamp(value if value < _MILLISECONDS else value / 1000, UTC).isoformat()
+        except (ValueError, OverflowError, OSError):
+            raise InvalidInputError(f"{value} is no time; expected seconds since 1970, or ISO 8601") from None
     return value if isinstance(value, str) and value.strip() else None
 
 

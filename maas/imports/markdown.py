@@ -28,11 +28,16 @@ def sections(path: Path) -> Iterator[dict[str, Any]]:
         except UnicodeDecodeError as error:
             raise InvalidInputError(f"{file} is no UTF-8: {error.reason} at byte {error.start}") from None
         seen: Counter[tuple[str, ...]] = Counter()
+        taken: set[str] = set()
         for headings, text in _split(_FRONT_MATTER.sub("", content)):
             again = [seen[headings]] if seen[headings] else []
             seen[headings] += 1
+            own = key("markdown", name, *headings, *again)
+            while own in taken:  # another section's headings read the same with colons between
+                own = key(own, "#")
+            taken.add(own)
             yield {
-                "key": key("markdown", name, *headings, *again),
+                "key": own,
                 "text": text,
                 "metadata": {"source": "markdown", "file": name, "headings": list(headings)},
             }

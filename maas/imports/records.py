@@ -39,7 +39,10 @@ def mem0(path: Path) -> Iterator[dict[str, Any]]:
         if role := record.get("role"):
             said = given(role=role, content=fields.pop("text"), name=record.get("actor_id"))
             fields["messages"] = [said]
-        expires = expiry(record.get("expiration_date"))
+        try:
+            expires = expiry(record.get("expiration_date"))
+        except ValueError as error:
+            raise InvalidInputError(f"{path}: record {number}: {error}") from None
         yield given(**fields | {"session_id": record.get("run_id"), "expires_at": expires and expires.isoformat()})
 
 

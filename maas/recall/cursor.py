@@ -32,7 +32,7 @@ def decode_cursor(tenant: str, request: ListRequest) -> tuple[datetime, int] | N
         after = datetime.fromisoformat(at), int(seq)
         if after[0].tzinfo is None or not 0 <= after[1] < 2**63:
             raise ValueError(at)
-    except (ValueError, TypeError, binascii.Error, RecursionError):
+    except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError):
         raise _fault("is not one that this service gave out; pass next_cursor of the page before") from None
     if question != _question(tenant, request):
         raise _fault("belongs to a list with other parameters; keep user_id and filters as they were")

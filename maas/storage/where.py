@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -93,7 +94,9 @@ def _compile(node: Filter) -> _Bool:
 
 def _column(node: Condition) -> _Bool:
     column: ColumnElement[Any] = memories.c[node.path[0]]
-    return _dispatch(node, lambda value: column.is_(None) if value is None else column == _bound(value), column)
+    return _dispatch(
+        node, lambda value: column.is_(None) if value is None else column == _bound(value), lambda _: column
+    )
 
 
 class _Json:
@@ -174,21 +177,24 @@ def _metadata_value(node: Condition) -> _Bool:
         if not isinstance(value, str):
             return and_(place.is_array, inside)
         return case((place.is_array, inside), else_=_substring(place.text, value, fold=fold))
-    return _dispatch(node, place.equals, place.text if isinstance(value, str) else place.number)
+    return _dispatch(node, place.equals, lambda item: place.text if isinstance(item, str) else place.number)
 
 
-def _dispatch(node: Condition, equals: Callable[[Any], _Bool], operand: ColumnElement[Any]) -> _Bool:
-    """The operators, given how equality is spelt at this place."""
+def _dispatch(
+    node: Condition, equals: Callable[[Any], _Bool], operand_of: Callable[[Any], ColumnElement[Any]]
+) -> _Bool:
+    """The operators, given how equality is spelt at this place, and what a value is compared with."""
     value: Any = node.value
+    operand = operand_of(value)
     match node.operator:
         case "eq":
             return equals(value)
         case "ne":
             return not_(func.coalesce(equals(value), false()))
         case "in":
-            return or_(false(), *(func.coalesce(equals(item), false()) for item in value))
+            return _listed(value, equals, operand_of)
         case "nin":
-            return not_(or_(false(), *(func.coalesce(equals(item), false()) for item in value)))
+            return not_(_listed(value, equals, operand_of))
         case "gt":
             return cast("_Bool", operand > _bound(value))
         case "gte":
@@ -201,6 +207,24 @@ def _dispatch(node: Condition, equals: Callable[[Any], _Bool], operand: ColumnEl
             return _substring(operand, value, fold=False)
         case "icontains":
             return _substring(operand, value, fold=True)
+
+
+def _listed(
+    values: Sequence[Any], equals: Callable[[Any], _Bool], operand_of: Callable[[Any], ColumnElement[Any]]
+) -> _Bool:
+    """Values of one kind make one IN: SQLite takes no expression a thousand levels deep, as a chain of ORs is."""
+    found = []
+    for kind, group in groupby(sorted(values, key=_kind), key=_kind):
+        if kind in ("NoneType", "bool"):
+            found += [equals(value) for value in dict.fromkeys(group)]
+        else:
+            items = list(group)
+            found.append(operand_of(items[0]).in_([_bound(item) for item in items]))
+    return or_(false(), *(func.coalesce(each, false()) for each in found))
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
 def _bound(value: Any) -> Any:

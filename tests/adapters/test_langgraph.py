@@ -66,6 +66,10 @@ def test_what_is_not_indexed_comes_last_without_a_score(store: BaseStore) -> Non
     found = store.search(("n",), query="sushi")
     assert [(item.key, item.score is None) for item in found] == [("field", False), ("plain", True)]
     assert len(store.search(("n",), query="sushi", limit=1)) == 1
+    for n in range(3):
+        store.put(("n",), f"more{n}", {"text": "tea"}, index=False)
+    pages = [[item.key for item in store.search(("n",), query="sushi", limit=2, offset=n)] for n in (0, 2, 4)]
+    assert sorted(key for page in pages for key in page) == ["field", "more0", "more1", "more2", "plain"]
 
 
 @pytest.mark.parametrize(

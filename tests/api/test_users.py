@@ -30,6 +30,15 @@ def test_a_user_of_any_name_is_exported_and_erased(http: httpx2.Client, strange:
     assert http.get("/v1/memories", params={"user_id": strange}).json()["results"] == []
 
 
+def test_every_reader_of_lines_finds_the_same_in_an_export(http: httpx2.Client, user: str) -> None:
+    text = "one\u2028two\u2029three\x85four"
+    http.post("/v1/memories", json={"user_id": user, "text": text})
+    answer = http.get(f"/v1/users/{user}/export")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert lines == [json.loads(line) for line in answer.content.rstrip(b"\n").split(b"\n")]
+    assert lines[1]["memory"]["text"] == text
+
+
 def test_export_and_import_round_trip(http: httpx2.Client, user: str) -> None:
     for n in range(30):
         http.post("/v1/memories", json={"user_id": user, "text": f"fact number {n}", "key": f"k{n}"})

@@ -29,6 +29,26 @@ def test_export_erase_import_round_trip(run: Run, tmp_path: Path) -> None:
     assert run("list", "-u", "ana", "--json").json["results"] == before
 
 
+def test_an_export_that_fails_leaves_the_one_before(run: Run, tmp_path: Path) -> None:
+    run("store", "the boat is red", "-u", "ana")
+    out = tmp_path / "ana.jsonl"
+    run("export", "-u", "ana", "--out", str(out))
+    before = out.read_bytes()
+    done = run("export", "-u", "ana", "--out", str(out), "--api", "http://127.0.0.1:1", "--key", "x")
+    assert done.code == 1
+    assert out.read_bytes() == before
+    assert list(tmp_path.glob("*.partial")) == []
+    assert run("export", "-u", "ana", "--out", "/dev/null").code == 0
+
+
+def test_text_that_is_no_utf8_is_said_in_a_line(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "export.jsonl"
+    file.write_bytes(b'{"text": "\xff"}')
+    done = run("import", str(file))
+    assert done.code == 1
+    assert done.err.strip().splitlines()[-1].startswith("error: the text is no UTF-8")
+
+
 def test_erase_asks_nobody_when_piped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("store", "the boat is red", "-u", "ana")
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)

@@ -130,6 +130,13 @@ def test_delete_all_takes_only_what_was_named(memory: Any, user: str) -> None:
         memory.delete_all()
 
 
+def test_delete_all_takes_what_was_replaced_as_well(brain: PersonalMemoryBrain) -> None:
+    old = brain.store("I live in Rome", user_id="ana", session_id="a").results[0]
+    brain.store("I live in Oslo", user_id="ana", session_id="a", supersedes=old.id)
+    Memory(brain=brain).delete_all(user_id="ana", run_id="a")
+    assert brain.list(user_id="ana", include_superseded=True).results == []
+
+
 def test_threshold_and_explain(memory: Any, user: str) -> None:
     memory.add("the cat sleeps", user_id=user)
     (hit,) = memory.search("the cat sleeps", filters={"user_id": user}, explain=True)["results"]

@@ -101,6 +101,25 @@ def test_markdown_sections_follow_their_file(run: Run, tmp_path: Path) -> None:
     assert imported(run, "markdown", folder, "-u", "ana") == {"imported": 0, "changed": 1, "already_there": 3}
 
 
+def test_markdown_sections_with_headings_alike_stay_apart(run: Run, tmp_path: Path) -> None:
+    path = files.written(tmp_path / "notes.md", "# Log\nfirst\n# Log\nsecond\n## 1\nthird\n# Log:1\nfourth\n")
+    assert imported(run, "markdown", path, "-u", "ana")["imported"] == 4
+    assert imported(run, "markdown", path, "-u", "ana") == {"imported": 0, "changed": 0, "already_there": 4}
+    assert len({memory["key"] for memory in listed(run)}) == 4
+
+
+def test_times_are_seconds_milliseconds_or_refused(run: Run, tmp_path: Path) -> None:
+    lines = [{"text": "in seconds", "timestamp": 1_700_000_000}, {"text": "in millis", "timestamp": 1_700_000_000_000}]
+    path = files.written(tmp_path / "notes.jsonl", "\n".join(map(json.dumps, lines)))
+    assert imported(run, "jsonl", path, "-u", "ana")["imported"] == 2
+    assert {memory["created_at"] for memory in listed(run)} == {"2023-11-14T22:13:20Z"}
+    done = run("import", "jsonl", str(files.written(path, '{"text": "x", "timestamp": 1e99}')), "-u", "ana")
+    assert (done.code, "is no time" in done.err) == (1, True)
+    record = '[{"id": "1", "memory": "tea", "user_id": "bo", "expiration_date": "soon"}]'
+    done = run("import", "mem0", str(files.written(tmp_path / "mem0.json", record)))
+    assert (done.code, "record 1: expiration_date must be a date" in done.err) == (1, True)
+
+
 @pytest.mark.parametrize("shape", ["results", "list", "lines"])
 def test_mem0(run: Run, tmp_path: Path, shape: str) -> None:
     records = [

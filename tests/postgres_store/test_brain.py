@@ -29,6 +29,11 @@ def test_a_conversation_is_recalled_in_every_mode(brain: PersonalMemoryBrain) ->
     for mode in ("hybrid", "dense", "lexical"):
         assert texts(brain, "red boat Lisbon", mode=mode)[0] == turns[1], mode
     assert texts(brain, "tomatoes", filters={"metadata.n": {"gte": 3}}) == ["The tomatoes are ripe"]
+    for values in ([*range(10, 1_009), 3], ["x", None, True, 2.5, 3]):
+        assert texts(brain, "tomatoes", filters={"metadata.n": {"in": values}, "key": None})[:1] == [
+            "The tomatoes are ripe"
+        ]
+    assert texts(brain, "tomatoes", filters={"metadata.place": {"in": [*map(str, range(999)), "garden"]}})
     assert texts(brain, "tomatoes", session_id="s", mode="lexical") == []
     explained = brain.recall("how long is the boat", user_id="ana", explain=True).results
     assert any(hit.explain and hit.explain["neighbours"] > 0 for hit in explained)

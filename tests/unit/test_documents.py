@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,40 @@ def test_documents_belong_to_their_user(streaming: PersonalMemoryBrain) -> None:
             with pytest.raises(NotFoundError):
                 method(document.id, user_id=user)
     assert streaming.recall("secret", user_id="v").results == []
+
+
+def test_an_expired_document_is_stored_anew(streaming: PersonalMemoryBrain, clock: FakeClock) -> None:
+    ends = clock() + timedelta(hours=1)
+    first = streaming.store_document("the lease of the flat", user_id="u", title="Lease", expires_at=ends)
+    clock.advance(hours=2)
+    again = streaming.store_document("the lease of the flat", user_id="u", title="Lease")
+    assert again.id != first.id
+    assert streaming.get_document(again.id).state == "done"
+    assert [hit.document_id for hit in streaming.recall("lease", user_id="u").results] == [again.id]
+    assert [one.id for one in streaming.list_documents(user_id="u").results] == [again.id]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"vectors": {"space": "a"}}, "no base64"),
+        ({"vectors": {"space": "YWJj"}}, "3 bytes; expected finite float16"),
+        ({"vectors": {"space": "AHw="}}, "finite float16"),
+        ({"document": {"characters": 10**30}}, "characters"),
+    ],
+)
+def test_a_line_of_a_document_that_cannot_be_is_refused(
+    streaming: PersonalMemoryBrain, change: dict[str, Any], says: str
+) -> None:
+    streaming.store_document("the lease of the flat", user_id="u")
+    lines = list(streaming.export_user("u"))
+    streaming.erase_user("u")
+    (place,) = [i for i, line in enumerate(lines) if "document" in line]
+    for name, value in change.items():
+        lines[place][name] = {**lines[place][name], **value}
+    with pytest.raises(InvalidInputError, match=says):
+        streaming.import_memories(lines)
+    assert streaming.list_documents(user_id="u").results == []
 
 
 @pytest.mark.parametrize("text", ["", " \n", "a\x00b", "a\ud800"])

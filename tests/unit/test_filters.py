@@ -37,6 +37,9 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"metadata.city": {"in": ["Tokyo"]}}, {"tokyo"}),
     ({"metadata.city": {"in": []}}, set()),
     ({"metadata.city": {"nin": ["Tokyo"]}}, {"osaka", "bare"}),
+    ({"metadata.city": {"in": ["Tokyo", None, True, 3, 2.5]}}, {"tokyo", "bare"}),
+    ({"metadata.ok": {"in": [True, 1, "Tokyo", True]}}, {"tokyo"}),
+    ({"metadata.n": {"nin": [3, 5.5]}}, {"bare"}),
     ({"metadata.city": {"contains": "oky"}}, {"tokyo"}),
     ({"metadata.city": {"contains": "OKY"}}, set()),
     ({"metadata.city": {"icontains": "OKY"}}, {"tokyo"}),
@@ -76,6 +79,18 @@ def test_selects(filled: PersonalMemoryBrain, filters: dict[str, Any], expected:
     for mode in ("hybrid", "dense", "lexical"):
         hits = filled.recall("tokyo osaka bare", user_id="u", filters=filters, mode=mode).results
         assert {hit.text for hit in hits} == expected
+
+
+def test_a_list_may_hold_a_thousand_values(filled: PersonalMemoryBrain) -> None:
+    for field, ours in (("metadata.n", 3), ("metadata.city", "Tokyo"), ("key", "k-tokyo"), ("importance", 0.9)):
+        others: list[Any] = list(range(10, 1_009)) if isinstance(ours, int) else [f"x{n}" for n in range(999)]
+        if field == "importance":
+            others = [n / 1_000 for n in range(899)]
+        for operator in ("in", "nin"):
+            found = filled.list(user_id="u", filters={field: {operator: [*others, ours]}}).results
+            expected = {"osaka"} if field == "importance" else {"tokyo"}
+            expected = expected if operator == "in" else set(ROWS) - expected
+            assert {memory.text for memory in found} == expected, (field, operator)
 
 
 def test_filter_and_its_negation_split_the_memories(filled: PersonalMemoryBrain) -> None:

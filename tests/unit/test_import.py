@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from maas import PersonalMemoryBrain, importer
-from maas.errors import IdempotencyConflictError, InvalidInputError
+from maas.errors import ConflictError, IdempotencyConflictError, InvalidInputError
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +83,24 @@ def test_a_key_stands_for_these_lines_alone(brain: PersonalMemoryBrain) -> None:
     documents[1]["document"]["title"] = "another"
     with pytest.raises(IdempotencyConflictError):
         brain.import_memories(documents, user_id="cleo", idempotency_key="d")
+
+
+def test_an_id_that_two_users_hold_is_changed_for_neither(brain: PersonalMemoryBrain) -> None:
+    brain.store("the boat is red", user_id="ana")
+    brain.import_memories(list(brain.export_user("ana")), user_id="bob")
+    (mine,) = brain.list(user_id="ana").results
+    (theirs,) = brain.list(user_id="bob").results
+    assert mine.id == theirs.id
+    for ask in (brain.get, brain.delete, brain.history, lambda id_: brain.update(id_, text="other")):
+        with pytest.raises(ConflictError, match="2 users hold the memory .* name one by user_id"):
+            ask(mine.id)
+    brain.delete(mine.id, user_id="bob")
+    assert brain.list(user_id="bob").results == []
+    assert brain.get(mine.id).user_id == "ana"
+
+
+def test_a_forged_cursor_is_refused(brain: PersonalMemoryBrain) -> None:
+    brain.store("the boat is red", user_id="ana")
+    for forged in ('["x","2024-01-01T00:00:00+00:00",1e999]', "[]", "1"):
+        with pytest.raises(InvalidInputError, match="cursor"):
+            brain.list(user_id="ana", cursor=base64.urlsafe_b64encode(forged.encode()).decode())

@@ -90,7 +90,9 @@ class MaasStore(BaseStore):
         ).results
         found = hits[op.offset : end]
         if len(found) < op.limit:
-            found = [*found, *self._all(user, filters_of(op, indexed=False), op.limit - len(found))]
+            skipped, wanted = max(0, op.offset - len(hits)), op.limit - len(found)
+            rest = self._all(user, filters_of(op, indexed=False), skipped + wanted)
+            found = [*found, *itertools.islice(rest, skipped, None)]
         return [_search_item(memory) for memory in found]
 
     def _list_namespaces(self, op: ListNamespacesOp) -> list[Namespace]:

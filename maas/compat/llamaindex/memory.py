@@ -72,15 +72,16 @@ class MaasMemory(BaseMemory):
 
     def reset(self) -> None:
         """Forget this session; the user's other sessions stay."""
-        for memory in list(self._stored()):
+        for memory in list(self._stored(include_superseded=True)):
             self._memories.delete(memory.id, user_id=self.user_id)
 
     def _session(self, limit: int | None) -> list[ChatMessage]:
         newest_first = list(self._stored(limit))
         return [ChatMessage(role=memory.role or "user", content=memory.text) for memory in reversed(newest_first)]
 
-    def _stored(self, limit: int | None = None) -> Iterator[Memory]:
-        return every(self._memories, user_id=self.user_id, session_id=self.session_id, limit=limit)
+    def _stored(self, limit: int | None = None, *, include_superseded: bool = False) -> Iterator[Memory]:
+        session = {"user_id": self.user_id, "session_id": self.session_id}
+        return every(self._memories, limit=limit, include_superseded=include_superseded, **session)
 
 
 class MaasMemoryBlock(BaseMemoryBlock[str]):

@@ -100,7 +100,7 @@ class Mem0Store:
         if owner.whole_user:
             self._target.erase_user(owner.user_id)
             return
-        for memory in list(self._memories(owner)):
+        for memory in list(every(self._target, include_superseded=True, **owner.fields())):
             self._target.delete(memory.id, user_id=owner.user_id)
 
     def history(self, memory_id: str) -> list[dict[str, Any]]:
