@@ -133,12 +133,12 @@ class Administration:
 
     def _purge_user(self, scope: Scope, now: datetime) -> int:
         with self._store.read() as reader:
-            if not reader.expired(scope, now):
+            if not reader.expired(scope, now) and not reader.expired_documents(scope, now):
                 return 0
         contexts = Contexts(self._store, self._embedder)
         with self._store.write() as transaction:
             expired = transaction.expired(scope, now)
-            for document_id in {memory.document_id for memory in expired if memory.document_id is not None}:
+            for document_id in transaction.expired_documents(scope, now):
                 transaction.delete_document(scope, document_id)
             for memory in expired:
                 contexts.forget(transaction, scope, memory)

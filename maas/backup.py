@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from sqlalchemy import make_url
 
+from maas.auditing import record
 from maas.doctor.proof import prove
 from maas.errors import ConfigError, ConflictError, NotFoundError, StorageError, UnavailableError
 from maas.ids import erased_id
@@ -23,9 +24,11 @@ from maas.settings import Settings
 from maas.storage.encryption import connect, copy_under, database_errors, encryption_key
 from maas.storage.engine import storage_errors
 from maas.storage.sqlite_store import SqliteStore
-from maas.storage.tables import SCHEMA_REVISION, to_microseconds
+from maas.storage.tables import SCHEMA_REVISION, from_microseconds, to_microseconds
 
 _CHUNK = 1 << 20
+# Path, SHA-256, when it was made.
+_Copy = tuple[str, str, datetime]
 
 
 class BackupManifest(Record):
@@ -111,12 +114,14 @@ def restore(settings: Settings, backup: Path, *, replace: bool = False) -> Resto
         shutil.copyfile(backup, part)
         _prove(settings, part)
         erased: set[tuple[str, str]] = set()
+        copies = [(str(backup.absolute()), manifest.sha256, manifest.made_at)]
         previous = None
         if database.exists():
             key = encryption_key(settings)
             erased = _erased_since(database, key, manifest.made_at)
+            copies += _backups_since(database, key, manifest.made_at)
             previous = _put_aside(database, key)
-        again = _erase_again(settings, part, erased)
+        again = _brought_up(settings, part, erased, copies)
         part.replace(database)
         _sync_folder(database.parent)
     return RestoreReport(
@@ -231,15 +236,29 @@ def _erased_since(database: Path, key: str | None, made_at: datetime) -> set[tup
         return set()
 
 
-def _erase_again(settings: Settings, file: Path, erased: set[tuple[str, str]]) -> int:
-    if not erased:
-        return 0
-    store = SqliteStore(_settings_for(settings, file))
+def _backups_since(database: Path, key: str | None, made_at: datetime) -> list[_Copy]:
+    """Backups that one made at ``made_at`` does not list; none of a damaged database."""
+    query = "SELECT path, sha256, made_at FROM backups WHERE made_at >= ? ORDER BY number"
+    try:
+        with closing(_connect(database, key)) as connection:
+            rows = connection.execute(query, (to_microseconds(made_at),)).fetchall()
+    except database_errors(ConfigError):
+        return []
+    return [(path, sha256, from_microseconds(at)) for path, sha256, at in rows]
+
+
+def _brought_up(settings: Settings, file: Path, erased: set[tuple[str, str]], copies: Sequence[_Copy]) -> int:
+    """Tell a restored database what it missed: erasures, done again and known to the next restore, and its backups."""
+    store, now = SqliteStore(_settings_for(settings, file)), datetime.now(UTC)
     try:
         with store.write() as transaction:
             doomed = [s for s in transaction.users() if (s.tenant, erased_id(s.tenant, s.user_id)) in erased]
             for scope in doomed:
                 transaction.erase(scope)
+            for tenant, hidden in sorted(erased):
+                record(transaction, tenant, "restore", "erase", now, user_id=hidden)
+            for copy in dict.fromkeys(copies):
+                transaction.add_backup(*copy)
         store.wipe()
     finally:
         store.close()

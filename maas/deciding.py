@@ -75,21 +75,32 @@ class _Decider:
         keys = {item.key for item in items if item.key is not None}
         self._by_key = transaction.by_key(scope, keys) if keys else {}
         self._added: list[tuple[Vector, Memory]] = []
+        # Memories of the snapshot that an item so far has replaced or superseded; those superseded and not said again.
+        self._stale: set[str] = set()
+        self._hidden: set[str] = set()
         self._new = 0
         self._refuse_unknown(items)
 
     def decide(self, item: Item) -> Decision:
         decision = self._decide(item)
         if decision.event != "NONE":
-            if decision.before is not None:  # what it said before is known no more
-                gone = decision.before.id
-                self._by_hash = {known: memory for known, memory in self._by_hash.items() if memory.id != gone}
+            if decision.before is not None:  # what it said before is known no more, and it is current
+                self._forget(decision.before.id)
+                self._hidden.discard(decision.before.id)
             self._by_hash[item.text_hash] = decision.memory
             if item.key is not None:
                 self._by_key[item.key] = decision.memory
             if item.vector is not None:
                 self._added.append((item.vector, decision.memory))
+        if item.supersedes is not None and item.supersedes != decision.memory.id:
+            self._forget(item.supersedes)
+            self._hidden.add(item.supersedes)
         return decision
+
+    def _forget(self, memory_id: str) -> None:
+        """Nothing is the same as what this memory says in the snapshot."""
+        self._stale.add(memory_id)
+        self._by_hash = {known: memory for known, memory in self._by_hash.items() if memory.id != memory_id}
 
     def _decide(self, item: Item) -> Decision:
         if item.key is not None:
@@ -134,7 +145,7 @@ class _Decider:
         values["created_at"] = item.created_at or known.created_at
         values["superseded_by"] = values["superseded_at"] = None
         merged = known.model_copy(update=values)
-        if merged.same_as(known):
+        if merged.same_as(known) and known.id not in self._hidden:
             return Decision(item, "NONE", known)
         merged = merged.model_copy(update={"updated_at": self._now, "version": known.version + 1})
         return Decision(item, "UPDATE", merged, before=known)
@@ -142,13 +153,14 @@ class _Decider:
     def _same_meaning(self, item: Item, vector: Vector) -> Memory | None:
         """The nearest memory that may say the same, by the same speaker."""
         for added, memory in self._added:
-            if float(added @ vector) >= self._same_at and _twins(item, memory):
+            if float(added @ vector) >= self._same_at and memory.id not in self._hidden and _twins(item, memory):
                 return memory
         where = Where(now=self._now)
         near = self._transaction.dense(self._scope, self._fingerprint, vector[None, :], _TWINS_SOUGHT, where)[0]
         seqs = near.seqs[near.scores >= self._same_at].tolist()
         rows = self._transaction.by_seq(self._scope, seqs) if seqs else {}
-        return next((rows[seq] for seq in seqs if seq in rows and _twins(item, rows[seq])), None)
+        known = (rows[seq] for seq in seqs if seq in rows and rows[seq].id not in self._stale)
+        return next((memory for memory in known if _twins(item, memory)), None)
 
     def _refuse_unknown(self, items: Sequence[Item]) -> None:
         named = {item.supersedes for item in items if item.supersedes is not None}

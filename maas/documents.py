@@ -142,7 +142,8 @@ class Documents:
         """Tenant, user and id of each document, of every tenant, that nobody is reading to its end."""
         with self._store.read() as transaction:
             rows = transaction.unread_documents()
-        return [(t, row.user_id, row.id) for t, row in rows if self._reading.describe(row).state == "interrupted"]
+        now, left = self._clock(), [(t, row) for t, row in rows if self._reading.describe(row).state == "interrupted"]
+        return [(tenant, row.user_id, row.id) for tenant, row in left if not _is_over(row, now)]
 
     def _document(
         self, transaction: ReadTransaction, document_id: str, user_id: str | None

@@ -110,12 +110,11 @@ def apply(
             added[scope].append(_new_row(decision.item, memory, now, actor))
     transaction.insert(fingerprint, added)
     result = [ids.get((decision.item.scope, decision.memory.id), decision.memory.id) for decision in decisions]
-    for decision, memory_id in zip(decisions, result, strict=True):
+    for decision, memory_id in zip(decisions, result, strict=True):  # in order: an item may undo what one before did
         if decision.before is not None:
             memory = decision.memory.model_copy(update={"id": memory_id})
             row = replacement(memory, decision.before, decision.item.vector, actor)
             transaction.replace(decision.item.scope, fingerprint, row)
-    for decision, memory_id in zip(decisions, result, strict=True):
         old = decision.item.supersedes
         if old is not None and old != memory_id:
             transaction.supersede(decision.item.scope, old, memory_id, decision.memory.created_at, now)

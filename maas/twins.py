@@ -11,7 +11,8 @@ from collections import Counter
 
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 _NUMBER_WORD = re.compile(
-    r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand)\b"
+    r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
+    r"|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|billion)\b"
 )
 _DENIAL = re.compile(r"\b(?:no|not|never|none|nobody|nothing|without|nor|neither|cannot|stopped|quit)\b|n['’]t\b")
 

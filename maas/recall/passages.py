@@ -20,10 +20,10 @@ def passages(text: str) -> Iterator[tuple[int, int]]:
     A passage ends at the last paragraph that leaves it SHORTEST to LONGEST characters, else at the last sentence, else
     at the last word, else at LONGEST characters. One of white space alone is joined to its neighbour.
     """
-    start = 0
+    start, last = 0, len(text.rstrip())
     while start < len(text):
         end = _end(text, start)
-        if not text[end:].strip():
+        if end >= last:
             end = len(text)
         yield start, end
         start = end

@@ -45,7 +45,7 @@ def periods_in(question: str, now: datetime) -> tuple[NamedPeriod, ...]:
     for match in PHRASE.finditer(question):
         try:
             period = _read(match, now)
-        except (OverflowError, ValueError):  # before year 1, after year 9999
+        except (OverflowError, ValueError, LookupError):  # before year 1, after year 9999, or a ſix
             continue
         if period is not None:
             found.append(period)
@@ -175,10 +175,15 @@ def _named_month(which: str, name: str, now: datetime) -> tuple[datetime, dateti
 
 
 def _season(name: str, now: datetime, which: str) -> tuple[datetime, datetime]:
-    """Three months, by the northern calendar; the last one has ended, the next one has not begun."""
+    """Three months, by the northern calendar; the last one has ended, the next one has not begun.
+
+    In January this winter is the one that began in December.
+    """
     start = datetime(now.year, _SEASON_MONTHS[name], 1, tzinfo=UTC)
     length = relativedelta(months=3)
-    if which == "last" and start + length > now:
+    if which == "this" and start - relativedelta(years=1) + length > now:
+        start -= relativedelta(years=1)
+    while which == "last" and start + length > now:
         start -= relativedelta(years=1)
     if which == "next" and start <= now:
         start += relativedelta(years=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,11 @@ class DocumentQueries:
     def unread_documents(self) -> list[tuple[str, DocumentRow]]:
         query = select(documents.c.tenant_id, *_COLUMNS).where(documents.c.state == "reading")
         return [(row[0], DocumentRow(*row[1:])) for row in self._transaction.connection.execute(query)]
+
+    def expired_documents(self, scope: Scope, now: datetime) -> list[str]:
+        own = (documents.c.tenant_id == scope.tenant, documents.c.user_id == scope.user_id)
+        query = select(documents.c.id).where(*own, documents.c.expires_at <= now)
+        return list(self._transaction.connection.execute(query).scalars())
 
     def document_source(self, scope: Scope, document_id: str) -> str | None:
         query = select(document_sources.c.text).where(*_source(scope, document_id))

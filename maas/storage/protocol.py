@@ -129,6 +129,9 @@ class ReadTransaction(Protocol):
     def unread_documents(self) -> list[tuple[str, DocumentRow]]:
         """Of every tenant and user, with the tenant: for the server that reads them on."""
 
+    def expired_documents(self, scope: Scope, now: datetime) -> list[str]:
+        """Ids of the user's documents that have expired, read or not."""
+
     def document_source(self, scope: Scope, document_id: str) -> str | None:
         """The whole text, until all of it is read."""
 

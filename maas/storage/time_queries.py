@@ -24,11 +24,14 @@ class TimeQueries:
         row = statements.TRAITS.first(self._transaction.driver, **owner(scope), seqs=seqs.tolist())
         rows, created, importance = row or (None, None, None)
         found = np.fromstring(rows or "", np.int64, sep=",")
+        if not len(found):
+            return Traits(np.zeros(len(seqs), np.int64), np.full(len(seqs), np.nan))
         order = np.argsort(found)
-        place = order[np.searchsorted(found, seqs, sorter=order)]
+        place = order[np.minimum(np.searchsorted(found, seqs, sorter=order), len(found) - 1)]
+        here = found[place] == seqs
         return Traits(
-            np.fromstring(created or "", np.int64, sep=",")[place],
-            np.fromstring(importance or "", np.float64, sep=",")[place],
+            np.where(here, np.fromstring(created or "", np.int64, sep=",")[place], 0),
+            np.where(here, np.fromstring(importance or "", np.float64, sep=",")[place], np.nan),
         )
 
     def earlier_versions(self, scope: Scope, where: Where, limit: int) -> dict[int, HistoryEntry]:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from maas.records import UserSummary
+from maas.storage.by_dialect import folded, position
 from maas.storage.engine import Transaction
 from maas.storage.tables import documents, memories, users
 
@@ -30,6 +31,6 @@ class UserListQueries:
             latest.scalar_subquery().label("latest"),
         ).where(users.c.tenant_id == tenant, users.c.user_id > after)
         if matching:
-            query = query.where(func.lower(users.c.user_id).contains(matching.lower(), autoescape=True))
+            query = query.where(position(folded(users.c.user_id), matching.casefold()) > 0)
         rows = self._transaction.connection.execute(query.order_by(users.c.user_id).limit(limit))
         return [UserSummary.model_validate(row._asdict()) for row in rows]

@@ -61,7 +61,7 @@ def test_a_chats_history_and_what_other_chats_said(brain: PersonalMemoryBrain) -
     memory.set(said(("user", "start again"), ("user", "start again")))
     assert [m.content for m in memory.get_all()] == ["start again", "start again"]
     (old, _) = brain.list(user_id="ana", session_id="2").results
-    brain.store("start anew", user_id="ana", session_id="2", role="user", supersedes=old.id)
+    brain.store("start anew", user_id="ana", session_id="2", supersedes=old.id)
     memory.reset()
     assert memory.get_all() == []
     assert brain.list(user_id="ana", session_id="2", include_superseded=True).results == []

@@ -93,3 +93,11 @@ def test_users_are_listed_with_counts(http: httpx2.Client, live: Live, user: str
         assert narrowed.get("/v1/users").status_code == 403
     with live.http(live.key(tenant="elsewhere")) as stranger:
         assert stranger.get("/v1/users").json() == {"results": [], "next_cursor": None}
+
+
+def test_users_are_found_whatever_the_case_of_their_letters(http: httpx2.Client, user: str) -> None:
+    name = f"ÄNNE {user}"
+    http.post("/v1/memories", json={"user_id": name, "text": "hello"})
+    for sought in (f"änne {user}", f"Änne {user}", name):
+        found = http.get("/v1/users", params={"matching": sought}).json()["results"]
+        assert [one["user_id"] for one in found] == [name], sought

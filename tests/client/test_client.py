@@ -173,7 +173,9 @@ def test_the_async_client_does_the_same(tmp_path: Path) -> None:
             assert len((await client.history(stored.id)).results) == 2
             lines = [line async for line in client.export_user("a")]
             assert (await client.import_memories(lines, user_id="b")).imported == 3
-            assert (await client.delete(stored.id)).event == "DELETE"
+            with pytest.raises(ConflictError, match="name one by user_id"):
+                await client.delete(stored.id)
+            assert (await client.delete(stored.id, user_id="a")).event == "DELETE"
             with pytest.raises(NotFoundError):
                 await client.get(stored.id, user_id="a")
             assert (await client.erase_user("b")).before["memories"] == 3

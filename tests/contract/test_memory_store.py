@@ -313,6 +313,11 @@ def test_times_and_importances_come_in_the_order_asked(store: MemoryStore) -> No
         shuffled = seqs[[1, 2, 0]]
         assert transaction.traits(ANN, shuffled).created.tolist() == [before[seq] for seq in shuffled]
         assert len(transaction.traits(ANN, seqs[:0]).created) == 0
+        newer = transaction.traits(ANN, np.append(seqs, max(seqs) + 1_000))  # of a snapshot that this one lacks
+        assert newer.created.tolist() == [*(before[seq] for seq in seqs), 0]
+        assert np.isnan(newer.importance[-1])
+        nobody = transaction.traits(Scope("t", "nobody"), np.array([1, 2]))
+        assert (nobody.created.tolist(), np.isnan(nobody.importance).all()) == ([0, 0], True)
         newest = transaction.latest(ANN, NOW)
         assert newest is not None
         assert newest <= NOW

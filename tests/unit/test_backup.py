@@ -117,9 +117,11 @@ def test_who_was_erased_since_stays_erased(settings: Settings, tmp_path: Path) -
     assert report.previous is not None
     assert Path(report.previous).is_file()
     assert b"boat" not in (settings.data_dir / "maas.db").read_bytes()
+    assert restore(settings, tmp_path / "b.db", replace=True).erased_again == 1, "what was restored knows of it"
     with PersonalMemoryBrain(settings, embedder=FakeEmbedder()) as brain:
         assert brain.list(user_id="ana").results == []
         assert len(brain.list(user_id="ben").results) == 1
+        assert {backup.name for backup in brain.erase_user("ben").backups} == {"b.db"}
 
 
 def test_export_and_import_are_identical(brain: PersonalMemoryBrain, tmp_path: Path) -> None:

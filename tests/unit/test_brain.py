@@ -24,6 +24,7 @@ from maas.errors import (
 )
 from maas.records import Scope
 from maas.settings import DedupeSettings
+from maas.twins import may_be_twins
 from tests.conftest import FakeClock
 from tests.fakes import FakeEmbedder, OtherFakeEmbedder
 
@@ -153,6 +154,32 @@ def test_superseded_is_hidden_until_asked_for_or_its_successor_goes(brain: Perso
     assert brain.get(old).superseded_by is None
     with pytest.raises(InvalidInputError, match="supersedes"):
         brain.store("x", user_id="u", supersedes="nowhere")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_batch_ends_as_its_items_one_by_one(brain: PersonalMemoryBrain, at_once: bool) -> None:
+    rome = only_id(brain, "I live in Rome")
+    home = only_id(brain, "home is Berlin", key="home")
+    job = only_id(brain, "I am a baker", key="job")
+    items: list[dict[str, Any]] = [
+        {"text": "I live in Paris", "supersedes": rome},
+        {"text": "I live in Rome"},
+        {"text": "we moved out", "supersedes": home},
+        {"text": "home is Berlin", "key": "home"},
+        {"text": "home is a boat", "key": "boat", "supersedes": job},
+        {"text": "I am a sailor", "key": "job", "supersedes": home},
+    ]
+    for batch in [items] if at_once else [[item] for item in items]:
+        brain.store_batch([{"user_id": "u", **item} for item in batch])
+    current = {memory.text for memory in brain.list(user_id="u").results}
+    assert current == {"I live in Paris", "I live in Rome", "we moved out", "home is a boat", "I am a sailor"}
+
+
+def test_what_a_batch_superseded_is_not_the_same_as_what_it_says_next(brain: PersonalMemoryBrain) -> None:
+    rome = only_id(brain, "I live in Rome")
+    batch = [{"text": "I live in Paris", "supersedes": rome}, {"text": "I live in Rome", "dedupe": "semantic"}]
+    results = brain.store_batch([{"user_id": "u", **item} for item in batch]).results
+    assert [result.event for result in results] == ["ADD", "ADD"]
 
 
 def test_expired_memories_are_nowhere(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
@@ -385,7 +412,7 @@ def test_export_and_import_round_trip(brain: PersonalMemoryBrain, tmp_path: Any,
         again = copy.import_memories(lines)
         assert (again.imported, again.skipped) == (0, 2)
         assert copy.import_memories(lines, user_id="w").imported == 2
-        assert copy.get(old).user_id == "u"
+        assert [copy.get(old, user_id=user).user_id for user in ("u", "w")] == ["u", "w"]
         assert [hit.text for hit in copy.recall("live", user_id="w").results] == ["I live in Osaka"]
         bad = [*lines, {**lines[1], "memory": {**lines[1]["memory"], "text": ""}}]
         with pytest.raises(InvalidInputError, match=r"lines\.3\.memory\.text"):
@@ -477,3 +504,12 @@ def test_closing_twice_and_a_folder_that_cannot_be_written(settings: Settings, t
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         PersonalMemoryBrain(Settings(data_dir=tmp_path / "file" / "data"), embedder=embedder)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("sixty cats", "seventy cats"), ("eighteen boats", "nineteen boats"), ("a million cells", "a billion cells")],
+)
+def test_other_numbers_in_words_are_no_twins(first: str, second: str) -> None:
+    assert not may_be_twins(f"I have {first}", f"I have {second}")
+    assert may_be_twins(f"I have {first}", f"I own {first}")

@@ -193,6 +193,24 @@ def test_an_expired_document_is_stored_anew(streaming: PersonalMemoryBrain, cloc
     assert [one.id for one in streaming.list_documents(user_id="u").results] == [again.id]
 
 
+def test_an_expired_document_is_purged_though_it_was_never_read(
+    streaming: PersonalMemoryBrain, clock: FakeClock
+) -> None:
+    streaming.add_document("the lease of the flat", user_id="u", expires_at=clock() + timedelta(hours=1))
+    clock.advance(hours=2)
+    assert streaming.unread_documents() == []
+    streaming.purge()
+    receipt = streaming.erase_user("u")
+    assert (receipt.before["documents"], receipt.before["document_sources"]) == (0, 0)
+
+
+def test_white_space_at_the_end_of_a_long_text_is_looked_for_once() -> None:
+    text = "a sentence of some length. " * 40_000
+    spans = list(passages(text + " " * 1_000))
+    assert spans[-1][1] == len(text) + 1_000
+    assert text[spans[-1][0] :].strip()
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -114,3 +114,20 @@ def test_relative_dates_count_from_the_conversation_where_it_is_long_past() -> N
     assert asked_at(None, NOW) == NOW
     assert asked_at(NOW - timedelta(days=3), NOW) == NOW
     assert asked_at(NOW - timedelta(days=300), NOW) == NOW - timedelta(days=300)
+
+
+def test_winters_asked_for_in_winter() -> None:
+    asked = datetime(2025, 2, 15, tzinfo=UTC)
+    expected = {
+        "last winter": "2023-12-01 2024-03-01",
+        "this winter": "2024-12-01 2025-03-01",
+        "next winter": "2025-12-01 2026-03-01",
+    }
+    for question, period in expected.items():
+        (found,) = periods_in(question, asked)
+        assert f"{found.start:%Y-%m-%d} {found.end:%Y-%m-%d}" == period, question
+
+
+@pytest.mark.parametrize("question", ["in the last ſix weeks", "what happened in the last FİVE weeks"])
+def test_letters_that_fold_to_a_number_word_are_passed_over(question: str) -> None:
+    assert periods_in(question, NOW) == ()
