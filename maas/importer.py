@@ -197,6 +197,7 @@ class Importer:
 
     def _parse(self, lines: Iterable[Mapping[str, Any]], documents: _Spool) -> Iterator[_Parsed]:
         """The memories among the lines; documents go to their spool."""
+        header, left = None, 0
         for number, raw in enumerate(lines):
             if not isinstance(raw, Mapping):
                 raise _fault(f"lines.{number}", f"is a {type(raw).__name__}; expected a JSON object")
@@ -207,13 +208,18 @@ class Importer:
                 raise invalid_input(error, ("lines", str(number))) from None
             if self._redact is not None and not isinstance(line, HeaderLine):
                 line = _redacted(line, f"lines.{number}", self._redact)
-            if isinstance(line, DocumentLine):
+            if isinstance(line, HeaderLine):
+                _refuse_cut_off(header, left)
+                header, left = line, line.memories
+            elif isinstance(line, DocumentLine):
                 documents.add(number, line)
-            elif isinstance(line, MemoryLine):
+            else:
+                left -= 1
                 versions = [entry.version for entry in line.history]
                 if len(set(versions)) < len(versions):
                     raise _fault(f"lines.{number}.history", "holds a version twice")
                 yield self._parsed(line, number)
+        _refuse_cut_off(header, left)
 
     def _parsed(self, line: MemoryLine, number: int) -> _Parsed:
         own = self._vector(line, number, self._embedder.fingerprint)
@@ -308,6 +314,16 @@ def _document_row(line: DocumentLine, scope: Scope, now: datetime) -> DocumentRo
         fingerprint=fingerprint,
         vector=None if vector is None else base64.b64decode(vector),
     )
+
+
+def _refuse_cut_off(header: HeaderLine | None, left: int) -> None:
+    """Memories that the header counts are missing after it."""
+    if header is not None and left > 0:
+        message = (
+            f"hold {header.memories - left} of the {header.memories} memories that the header of {header.user_id!r}"
+            " counts: the export was cut off; export it again, or leave the header out to import what is there"
+        )
+        raise _fault("lines", message)
 
 
 def _refuse_taken_keys(new: Sequence[_Parsed], taken: set[str]) -> None:

@@ -76,7 +76,7 @@ def test_a_key_stands_for_these_lines_alone(brain: PersonalMemoryBrain) -> None:
     first = brain.import_memories(lines, idempotency_key="k")
     assert brain.import_memories(lines, idempotency_key="k") == first
     with pytest.raises(IdempotencyConflictError):
-        brain.import_memories(lines[:-1], idempotency_key="k")
+        brain.import_memories(lines[1:-1], idempotency_key="k")
     brain.store_document("A text to be read. " * 50, user_id="ben")
     documents = list(brain.export_user("ben"))
     brain.import_memories(documents, user_id="cleo", idempotency_key="d")
@@ -104,3 +104,14 @@ def test_a_forged_cursor_is_refused(brain: PersonalMemoryBrain) -> None:
     for forged in ('["x","2024-01-01T00:00:00+00:00",1e999]', "[]", "1"):
         with pytest.raises(InvalidInputError, match="cursor"):
             brain.list(user_id="ana", cursor=base64.urlsafe_b64encode(forged.encode()).decode())
+
+
+def test_an_export_that_was_cut_off_is_refused(brain: PersonalMemoryBrain) -> None:
+    whole = exported(brain, 25)
+    other = [{**whole[0], "user_id": "bob", "memories": 0}]
+    for cut in (whole[:-1], [*whole[:5], *other], whole[:1]):
+        with pytest.raises(InvalidInputError, match="of the 25 memories .* was cut off"):
+            brain.import_memories(cut)
+    assert brain.list(user_id="ana").results == []
+    assert brain.import_memories(whole[1:9]).imported == 8
+    assert brain.import_memories([*whole, *other]).imported == 17
