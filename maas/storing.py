@@ -113,7 +113,8 @@ def apply(
     for decision, memory_id in zip(decisions, result, strict=True):  # in order: an item may undo what one before did
         if decision.before is not None:
             memory = decision.memory.model_copy(update={"id": memory_id})
-            row = replacement(memory, decision.before, decision.item.vector, actor)
+            dated = decision.item.created_at is not None
+            row = replacement(memory, decision.before, decision.item.vector, actor, dated=dated)
             transaction.replace(decision.item.scope, fingerprint, row)
         old = decision.item.supersedes
         if old is not None and old != memory_id:
@@ -160,9 +161,15 @@ def version_entry(
     )
 
 
-def replacement(memory: Memory, before: Memory, vector: Vector | None, actor: str) -> Replacement:
-    """Row of a changed memory; ``vector`` is needed only if the indexed text changed."""
-    said_at = memory.updated_at if memory.created_at == before.created_at else memory.created_at
+def replacement(
+    memory: Memory, before: Memory, vector: Vector | None, actor: str, *, dated: bool = False
+) -> Replacement:
+    """Row of a changed memory; ``vector`` is needed only if the indexed text changed.
+
+    Args:
+        dated: the change was said to be of ``created_at``; else it is of now.
+    """
+    said_at = memory.created_at if dated else memory.updated_at
     changed = indexed_text(before.text, before.name) != indexed_text(memory.text, memory.name)
     return Replacement(
         memory=memory,

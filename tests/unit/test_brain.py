@@ -156,6 +156,12 @@ def test_superseded_is_hidden_until_asked_for_or_its_successor_goes(brain: Perso
         brain.store("x", user_id="u", supersedes="nowhere")
 
 
+def test_what_is_said_again_of_the_same_time_was_known_then(brain: PersonalMemoryBrain) -> None:
+    for text in ("I live in Romé", "I live in Rome"):
+        brain.store(text, user_id="u", key="home", created_at="2024-01-01T00:00:00Z")
+    assert texts(brain, "where do I live", as_of="2024-06-01T00:00:00Z") == ["I live in Rome"]
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_batch_ends_as_its_items_one_by_one(brain: PersonalMemoryBrain, at_once: bool) -> None:
     rome = only_id(brain, "I live in Rome")
