@@ -87,7 +87,7 @@ def test_every_message_of_the_troubleshooting_exists() -> None:
     shipped = Path(lam_runtime.__file__).parent
     source = "\n".join(path.read_text(encoding="utf-8") for path in shipped.glob("*.py"))
     messages = re.findall(r"^\| `(.*?)` \|", SDK, re.MULTILINE)
-    assert len(messages) == 10
+    assert len(messages) == 11
     assert [message for message in messages if message not in source] == ["No module named 'lam_runtime'"]
 
 

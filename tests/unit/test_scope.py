@@ -124,7 +124,7 @@ def test_every_statement_of_every_call_names_tenant_and_user(settings: Settings,
         brain.unread_documents()
         brain.delete_document(document.id)
         brain.list_users(matching="u")
-        brain.surroundings(brain.list(user_id="u").results[0].id)
+        brain.surroundings(brain.list(user_id="u").results[0].id, user_id="u")
         brain.landscape("u")
         brain.purge()
         brain.audit(user_id="u")
