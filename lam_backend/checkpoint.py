@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lam_backend.config import LAMConfig
+from lam_backend.packaging.archive import sha256
 
 RELEASED = Path(__file__).parent / "weights" / "lam-base-v1"
 WEIGHTS_FILE = "model.safetensors"
@@ -52,9 +53,7 @@ class Checkpoint:
         if not described.is_file():
             return
         for name, expected in json.loads(described.read_text(encoding="utf-8")).get("base_sha256", {}).items():
-            with (folder / name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != expected:
+            if (found := sha256(folder / name)) != expected:
                 raise ValueError(
                     f"{folder / name} has the SHA-256 {found}; {self.path} was trained on {expected}: "
                     "give the base it was trained on, or none for the packaged one"

@@ -114,10 +114,8 @@ def _loads(bench: Bench, part: Part) -> list[Load]:
         kind = f"texts of {TURN_TOKENS} tokens from books"
     mean = np.mean([len(ids) + 2 for ids in tokenizer.ids(turns)])
     part.notes.append(f"Short texts: {len(turns)} {kind}, {mean:.0f} tokens on average.")
-    loads = [
-        Load("one text", turns[:: max(1, len(turns) // 32)], 0, turns[:: max(1, len(turns) // 32)]),
-        Load("batches of 32", turns, 32, turns),
-    ]
+    few = turns[:: max(1, len(turns) // 32)]
+    loads = [Load("one text", few, 0, few), Load("batches of 32", turns, 32, turns)]
     for tokens in (16, 128) if quick else LENGTHS:
         count = max(1, (128 if quick else TOKENS_A_LENGTH) // tokens)
         texts = texts_of_length(tokenizer, books, tokens, count)
