@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lam_backend.config import LAMConfig
@@ -102,9 +102,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def save_checkpoint(
     path: Path, tensors: Mapping[str, Tensor], config: LAMConfig, name: str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write ``path`` whole or not at all."""
+    """Write ``path`` whole or not at all; the same tensors, config and name give the same bytes."""
     stored = {key: tensor.detach().to(dtype).contiguous() for key, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(stored, str(partial), metadata={"lam_config": json.dumps(config.to_dict()), "name": name})
+    partial.write_bytes(_ordered(save(stored, {"lam_config": json.dumps(config.to_dict()), "name": name})))
     partial.replace(path)
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with its metadata in the order of their names.
+
+    The library writes them in an order of chance, and the fingerprint of weights is a hash of their file. The header
+    is JSON behind its length in eight bytes, filled up with spaces to a multiple of eight
+    (https://github.com/huggingface/safetensors, "Format").
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]

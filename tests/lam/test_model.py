@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from lam_backend import DeltaNet6Layer, DeltaNet6LayerWorldClass, LAMConfig
-from lam_backend.checkpoint import Checkpoint, save_checkpoint
+from lam_backend.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lam_backend.tokenizer import pieces
 from tests.lam.conftest import TINY, WORDS, restless
 
@@ -215,6 +215,15 @@ def test_a_checkpoint_comes_back_as_it_was(tiny: DeltaNet6Layer, base: Path, tmp
     rounded = DeltaNet6Layer(base, file)
     assert float(rounded.encode("the cat sat") @ tiny.encode("the cat sat")) > 0.999
     assert rounded.fingerprint != again.fingerprint
+
+
+def test_the_same_weights_have_the_same_fingerprint(tiny: DeltaNet6Layer, tmp_path: Path) -> None:
+    files = [tmp_path / str(copy) / "model.safetensors" for copy in range(8)]
+    for file in files:
+        save_checkpoint(file, tiny.trained_state(), tiny.config, 'a "tiny" Ü')
+    assert len({file.read_bytes() for file in files}) == 1
+    assert len({load_checkpoint(file).fingerprint for file in files}) == 1
+    assert load_checkpoint(files[0]).name == 'a "tiny" Ü'
 
 
 def test_a_wrong_checkpoint_is_refused_by_its_first_mismatch(tiny: DeltaNet6Layer, base: Path, tmp_path: Path) -> None:

@@ -230,15 +230,12 @@ def test_distillation_comes_nearer_to_the_teacher_and_draws_its_curves(data: Pat
 def test_a_run_that_was_killed_while_writing_goes_on(data: Path, base: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run_distillation(data, run, base)
-    log, weights = (run / "log.jsonl").read_text(), load_checkpoint(run)
+    log, weights = (run / "log.jsonl").read_text(), (run / "model.safetensors").read_bytes()
     (run / "model.safetensors").unlink()  # killed after the state was saved, before the copy of its weights
     with (run / "log.jsonl").open("a") as file:
         file.write('{"time": 1.0, "ste')
     run_distillation(data, run, base)
-    again = load_checkpoint(run)  # the header's order is safetensors' own and differs from file to file
-    assert (again.name, again.config) == (weights.name, weights.config)
-    assert again.tensors.keys() == weights.tensors.keys()
-    assert all(torch.equal(again.tensors[name], weights.tensors[name]) for name in weights.tensors)
+    assert (run / "model.safetensors").read_bytes() == weights
     assert (run / "log.jsonl").read_text() == log
     (run / "log.jsonl").write_text("")
     with pytest.raises(ValueError, match="lacks step"):
