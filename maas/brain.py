@@ -297,7 +297,10 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             return after
 
     def delete(self, memory_id: str, *, user_id: str | None = None) -> Deleted:
-        """Remove a memory with its vectors, terms and versions; what it superseded is current again."""
+        """Remove a memory with its vectors, terms and versions.
+
+        What it superseded is current again, or superseded by what superseded the removed one.
+        """
         with self._store.write() as transaction:
             scopes = self._scopes(transaction, memory_id, user_id)
             held = [(scope, memory) for scope in scopes if (memory := transaction.get(scope, memory_id)) is not None]

@@ -204,7 +204,10 @@ class WriteTransaction(ReadTransaction, Protocol):
         """``said_at``: when the new one was; from then on the old one is the past."""
 
     def delete(self, scope: Scope, memory_id: str) -> bool:
-        """Remove the memory with its vectors, terms and versions; what it superseded is current again."""
+        """Remove the memory with its vectors, terms and versions.
+
+        What it superseded is current again, or superseded by what superseded the removed one.
+        """
 
     def add_document(self, scope: Scope, row: DocumentRow, text: str | None) -> None:
         """``text``: what is still to be read."""

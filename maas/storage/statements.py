@@ -18,7 +18,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    null,
     select,
     text,
     type_coerce,
@@ -310,10 +309,14 @@ DROP_VERSIONS = Prepared(
 
 DROP_MEMORY = Prepared(delete(memories).where(*OWNED, memories.c.id == bindparam("id")))
 
+# What the row of ``id`` had replaced is replaced by what replaced that row, or is current again.
 REVIVE = Prepared(
     update(memories)
     .where(*OWNED, memories.c.superseded_by == bindparam("id"))
-    .values(superseded_by=null(), superseded_at=null(), revision=bindparam("revision"))
+    .values(
+        {c: bindparam(c.name, type_=c.type) for c in (memories.c.superseded_by, memories.c.superseded_at)}
+        | {memories.c.revision: bindparam("revision")}
+    )
 )
 
 EXPIRED_MEMORIES = Prepared(

@@ -125,7 +125,8 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
 
     def delete(self, scope: Scope, memory_id: str) -> bool:
         mine = and_(owned(scope), memories.c.id == memory_id)
-        row = self._connection.execute(select(memories.c.seq, memories.c.term_count).where(mine)).first()
+        columns = (memories.c.seq, memories.c.term_count, memories.c.superseded_by, memories.c.superseded_at)
+        row = self._connection.execute(select(*columns).where(mine)).first()
         if row is None:
             return False
         user = self._touch_user(scope, reset=True)
@@ -135,7 +136,8 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         self._count_memories([(scope, -1, -row.term_count)])
         statements.DROP_MEMORY.run(self._driver, **own, id=memory_id)
         statements.DROP_VERSIONS.run(self._driver, **own, id=memory_id)
-        statements.REVIVE.run(self._driver, **own, id=memory_id, revision=user.revision)
+        newer = {"superseded_by": row.superseded_by, "superseded_at": row.superseded_at}
+        statements.REVIVE.run(self._driver, **own, id=memory_id, revision=user.revision, **newer)
         return True
 
     def delete_document(self, scope: Scope, document_id: str) -> None:

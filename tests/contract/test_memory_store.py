@@ -245,6 +245,24 @@ def test_delete_removes_every_trace_and_revives(store: MemoryStore) -> None:
         assert transaction.history(ANN, new) == []
 
 
+def test_what_stood_in_the_middle_leaves_the_newest_current(store: MemoryStore) -> None:
+    first, second, third = fill(store, ANN, "red fish", "red bird", "red tree")
+    later = NOW + timedelta(days=1)
+    with store.write() as transaction:
+        transaction.supersede(ANN, first, second, NOW, NOW)
+        transaction.supersede(ANN, second, third, later, later)
+    with store.write() as transaction:
+        transaction.delete(ANN, second)
+    assert found(store, ANN, "red") == (["red tree"], ["red tree"])
+    with store.read() as transaction:
+        memory = transaction.get(ANN, first)
+    assert memory is not None
+    assert (memory.superseded_by, memory.superseded_at) == (third, later)
+    with store.write() as transaction:
+        transaction.delete(ANN, third)
+    assert found(store, ANN, "red") == (["red fish"], ["red fish"])
+
+
 def test_erase_counts_and_spares_others(store: MemoryStore) -> None:
     fill(store, ANN, "red fish", "red bird")
     fill(store, BOB, "red tree")

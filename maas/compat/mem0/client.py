@@ -83,7 +83,11 @@ class MemoryClient:
         return self.get(memory_id)
 
     def delete(self, memory_id: str, delete_linked: bool = False) -> dict[str, Any]:
-        """What it superseded is current again; with ``delete_linked`` that is deleted as well."""
+        """What it superseded is current again.
+
+        Raises:
+            NotImplementedError: ``delete_linked``.
+        """
         if delete_linked:
             raise NotImplementedError("maas deletes one memory at a time; delete the superseded ones by their ids")
         self._store.delete(memory_id)
