@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lam_backend.stream import Stream
 from lam_backend.tokenizer import PIECE_CHARACTERS
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def mean_vectors(model: DeltaNet6Layer, texts: list[str], batch_size: int, progr
         out[chosen] = _mean_over_segments(model, [ids[index] for index in chosen])
     for index, text in enumerate(texts):
         if len(text) > PIECE_CHARACTERS:
-            stream = Stream(model)
+            stream = model.stream()
             stream.append(text)
             out[index] = stream.mean
     return out

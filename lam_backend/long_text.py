@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from lam_backend.stream import Stream
 from lam_backend.tokenizer import pieces, valid_text
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def encode_long(model: DeltaNet6Layer, text: str, passage_tokens: int) -> LongEn
     length = model.config.segment_length
     if not 1 <= passage_tokens <= length:
         raise ValueError(f"passage_tokens is {passage_tokens}; expected 1 to {length}")
-    stream = Stream(model)
+    stream = model.stream()
     waiting: list[Span | None] = [None]  # spans of the tokens that are not in a closed segment; [CLS] has none
     passages: list[Passage] = []
     for offset, piece in pieces(text):

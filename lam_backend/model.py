@@ -222,7 +222,7 @@ class DeltaNet6Layer(nn.Module):
 
     def stream(self) -> Stream:
         """A text to be read piece by piece; see :class:`lam_backend.stream.Stream`."""
-        return Stream(self)
+        return Stream(self, self._fingerprint or "")
 
     def encode_long(self, text: str, passage_tokens: int = 128) -> LongEncoding:
         """One pass over a text of any length, in memory that does not grow with it (the passages apart).

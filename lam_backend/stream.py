@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lam_backend.model import DeltaNet6Layer
 
 State = dict[str, NDArray[np.float32] | NDArray[np.int64]]
-_KEYS = frozenset({"memory", "total", "count", "open_ids"})
+_KEYS = frozenset({"model", "memory", "total", "count", "open_ids"})
 
 
 class Stream:
@@ -27,9 +27,10 @@ class Stream:
     backward direction changes with every token. ``[SEP]`` is added when a vector is asked for and never stored.
     """
 
-    def __init__(self, model: DeltaNet6Layer) -> None:
+    def __init__(self, model: DeltaNet6Layer, fingerprint: str) -> None:
         config = model.config
         self._model = model
+        self._fingerprint = fingerprint
         shape = (config.num_layers, config.num_heads, config.head_dim, config.head_dim)
         self._memory = torch.zeros(shape)
         self._total = torch.zeros(config.d_model, dtype=torch.float64)
@@ -88,6 +89,7 @@ class Stream:
     def state_dict(self) -> State:
         """All that is needed to go on: arrays that any format can hold, about 0.3 MB."""
         return {
+            "model": np.frombuffer(self._fingerprint.encode(), np.uint8).copy(),
             "memory": self._memory.numpy().copy(),
             "total": self._total.numpy().copy(),
             "count": np.array([self._count]),
@@ -98,10 +100,13 @@ class Stream:
         """Take up a saved state.
 
         Raises:
-            ValueError: keys, shapes or values that no stream of this model can have.
+            ValueError: of another model, or with keys, shapes or values that no stream of this one can have.
         """
         if set(state) != _KEYS:
             raise ValueError(f"a stream state has the keys {sorted(_KEYS)}, found {sorted(state)}")
+        name = np.asarray(state["model"], np.uint8).tobytes().decode(errors="replace")
+        if name != self._fingerprint:
+            raise ValueError(f"the state is of the model {name!r}, this is {self._fingerprint!r}; read the text anew")
         memory, total = np.asarray(state["memory"]), np.asarray(state["total"])
         for name, found, expected in (("memory", memory, self._memory), ("total", total, self._total)):
             if found.shape != tuple(expected.shape):

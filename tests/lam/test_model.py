@@ -102,6 +102,7 @@ def test_state_does_not_grow(tiny: DeltaNet6Layer) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
+        ("model", np.frombuffer(b"other:384:mean:0", np.uint8), "of the model 'other:384:mean:0'"),
         ("memory", np.zeros((1, 2)), "shape"),
         ("memory", np.full((2, 4, 8, 8), np.nan), "finite"),
         ("count", np.array([31]), "multiple of 32"),

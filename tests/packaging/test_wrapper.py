@@ -149,6 +149,7 @@ def test_bad_input(encoder: Any, call: Callable[[Any], Any], error: type[Excepti
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
+        ("model", np.frombuffer(b"other:384:mean:0", np.uint8), "of the model 'other:384:mean:0'"),
         ("memory", np.zeros((1, 2)), "shape"),
         ("memory", np.full((2, 4, 8, 8), np.nan), "finite"),
         ("memory", np.full((2, 4, 8, 8), "x"), "finite"),

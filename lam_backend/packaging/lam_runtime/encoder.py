@@ -157,7 +157,7 @@ class LAMEncoder:
 
     def stream(self) -> Stream:
         """A text to be read piece by piece; see :class:`Stream`."""
-        return Stream(self._step, self._words, self.dim, self.segment_length)
+        return Stream(self._step, self._words, self.dim, self.segment_length, self.fingerprint)
 
     def encode_long(self, text: str, passage_tokens: int = 128) -> LongEncoding:
         """One pass over a text: its vector, and one for each passage of ``passage_tokens`` tokens (1 to 512).

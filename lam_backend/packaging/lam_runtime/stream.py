@@ -13,7 +13,7 @@ from .text import WordPieces, pieces, valid_text
 from .vectors import Floats, unit
 
 State = dict[str, NDArray[Any]]
-_KEYS = frozenset({"memory", "total", "count", "open_ids"})
+_KEYS = frozenset({"model", "memory", "total", "count", "open_ids"})
 
 
 class Stream:
@@ -23,10 +23,11 @@ class Stream:
     for. A piece is tokenised by itself, so pieces should end where words end.
     """
 
-    def __init__(self, step: Step, words: WordPieces, dim: int, segment_length: int) -> None:
+    def __init__(self, step: Step, words: WordPieces, dim: int, segment_length: int, fingerprint: str) -> None:
         self._step = step
         self._words = words
         self._length = segment_length
+        self._fingerprint = fingerprint
         self._memory = np.zeros(step.memory_shape, dtype=np.float32)
         self._total = np.zeros(dim, dtype=np.float64)
         self._count = 0
@@ -77,6 +78,7 @@ class Stream:
     def state_dict(self) -> State:
         """All that is needed to go on: arrays that any format can hold, well below a megabyte."""
         return {
+            "model": np.frombuffer(self._fingerprint.encode(), np.uint8).copy(),
             "memory": self._memory.copy(),
             "total": self._total.copy(),
             "count": np.array([self._count]),
@@ -87,10 +89,13 @@ class Stream:
         """Take up a saved state.
 
         Raises:
-            ValueError: keys, shapes or values that no stream of this encoder can have.
+            ValueError: of another model, or with keys, shapes or values that no stream of this one can have.
         """
         if set(state) != _KEYS:
             raise ValueError(f"a stream state has the keys {sorted(_KEYS)}, found {sorted(state)}")
+        name = np.asarray(state["model"], np.uint8).tobytes().decode(errors="replace")
+        if name != self._fingerprint:
+            raise ValueError(f"the state is of the model {name!r}, this is {self._fingerprint!r}; read the text anew")
         memory, total = np.asarray(state["memory"]), np.asarray(state["total"])
         for name, found, expected in (("memory", memory, self._memory), ("total", total, self._total)):
             if found.shape != expected.shape:
