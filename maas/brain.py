@@ -33,7 +33,7 @@ from maas.recall.cursor import decode_cursor, encode_cursor
 from maas.recall.filters import parse_filters
 from maas.recall.late_interaction import late_interaction
 from maas.recall.neighbourhood import with_neighbours
-from maas.recall.past import MAX_CHANGED, Past
+from maas.recall.past import Past
 from maas.recall.priors import priors_for
 from maas.recall.search import Question, search
 from maas.records import (
@@ -207,7 +207,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         scope, where = Scope(self.tenant, request.user_id), self._where(request)
         vector = None if request.mode == "lexical" else self._encode_all([request.query])[0]
         late = late_interaction(self._embedder, request.query) if request.rerank else None
-        past = self._past(scope, where, request.mode)
+        past = self._past(scope, where, request)
         with self._store.read() as transaction:
             if vector is not None:
                 self._refuse_foreign_vectors(transaction, scope, request.mode)
@@ -354,12 +354,13 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             as_of=request.as_of if isinstance(request, SearchRequest) else None,
         )
 
-    def _past(self, scope: Scope, where: Where, mode: Mode) -> Past | None:
+    def _past(self, scope: Scope, where: Where, request: RecallRequest) -> Past | None:
         if where.as_of is None:
             return None
         with self._store.read() as transaction:
-            versions = transaction.earlier_versions(scope, where, MAX_CHANGED)
-        return Past.encoded(where.as_of, versions, None if mode == "lexical" else self._encode_all)
+            versions = transaction.earlier_versions(scope, where)
+        encode = None if request.mode == "lexical" else self._encode_all
+        return Past.encoded(where.as_of, versions, request.query, encode)
 
     def _scopes(self, transaction: ReadTransaction, memory_id: str, user_id: str | None) -> Sequence[Scope]:
         """Who may hold the memory: the user who is named, else whom the id leads to."""

@@ -13,8 +13,8 @@ from maas.embedders.protocol import Vectors
 from maas.recall.analysis import document_terms, query_terms
 from maas.records import HistoryEntry, Memory
 
-MAX_CHANGED = 1_000
-"""Memories changed since that are read again; each costs an encoding."""
+MAX_ENCODED = 1_000
+"""So many of the memories that were changed since are encoded as they were; the others are found by words alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Past:
 
     Attributes:
         versions: by row, what memories that were changed since had said.
-        vectors: theirs, (dim,) each; none in lexical mode.
+        vectors: theirs, (dim,) each, of those that hold most of the question's words; none in lexical mode.
     """
 
     as_of: datetime
@@ -32,16 +32,26 @@ class Past:
 
     @classmethod
     def encoded(
-        cls, as_of: datetime, versions: Mapping[int, HistoryEntry], encode: Callable[[Sequence[str]], Vectors] | None
+        cls,
+        as_of: datetime,
+        versions: Mapping[int, HistoryEntry],
+        question: str,
+        encode: Callable[[Sequence[str]], Vectors] | None,
     ) -> Past:
+        """``encode`` is None in lexical mode."""
+        past = cls(as_of, versions)
         if encode is None or not versions:
-            return cls(as_of, versions)
-        vectors = encode([version.text for version in versions.values()])
-        return cls(as_of, versions, dict(zip(versions, vectors, strict=True)))
+            return past
+        seqs = list(versions)
+        if len(seqs) > MAX_ENCODED:
+            shares = past.word_shares(np.array(seqs, np.int64), question)
+            seqs = [seqs[place] for place in np.argsort(-shares, kind="stable")[:MAX_ENCODED].tolist()]
+        return cls(as_of, versions, dict(zip(seqs, encode([versions[seq].text for seq in seqs]), strict=True)))
 
     def cosines(self, seqs: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of ``query`` (dim,) with the vectors of ``seqs`` (n,)."""
-        return np.array([float(self.vectors[seq] @ query) for seq in seqs.tolist()])
+        """Of ``query`` (dim,) with the vectors of ``seqs`` (n,); NaN where there is none."""
+        found = (self.vectors.get(seq) for seq in seqs.tolist())
+        return np.array([np.nan if vector is None else float(vector @ query) for vector in found])
 
     def word_shares(self, seqs: NDArray[np.int64], question: str) -> NDArray[np.float64]:
         """Share of the question's words that each of ``seqs`` (n,) held then.

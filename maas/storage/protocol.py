@@ -76,8 +76,8 @@ class ReadTransaction(Protocol):
     def latest(self, scope: Scope, now: datetime) -> datetime | None:
         """When the user's newest memory was created, those dated after ``now`` left out."""
 
-    def earlier_versions(self, scope: Scope, where: Where, limit: int) -> dict[int, HistoryEntry]:
-        """By row, the versions that were valid at ``where.as_of`` and have been changed since."""
+    def earlier_versions(self, scope: Scope, where: Where) -> dict[int, HistoryEntry]:
+        """By row, newest first, the versions that were valid at ``where.as_of`` and have been changed since."""
 
     def history(self, scope: Scope, memory_id: str) -> list[HistoryEntry]: ...
 

@@ -34,7 +34,7 @@ class TimeQueries:
             np.where(here, np.fromstring(importance or "", np.float64, sep=",")[place], np.nan),
         )
 
-    def earlier_versions(self, scope: Scope, where: Where, limit: int) -> dict[int, HistoryEntry]:
+    def earlier_versions(self, scope: Scope, where: Where) -> dict[int, HistoryEntry]:
         version, other = memory_versions.c, memory_versions.alias().c
         same = and_(
             version.tenant_id == memories.c.tenant_id,
@@ -55,5 +55,5 @@ class TimeQueries:
             memories.c.version > version.version,
             version.version == valid.scalar_subquery(),
         )
-        rows = self._transaction.connection.execute(query.order_by(memories.c.seq.desc()).limit(limit))
+        rows = self._transaction.connection.execute(query.order_by(memories.c.seq.desc()))
         return {row.seq: to_entry(row) for row in rows}

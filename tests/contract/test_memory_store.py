@@ -340,7 +340,7 @@ def test_times_and_importances_come_in_the_order_asked(store: MemoryStore) -> No
         assert newest is not None
         assert newest <= NOW
         assert transaction.latest(ANN, NOW - timedelta(days=9999)) is None
-        assert transaction.earlier_versions(ANN, Where(now=NOW, as_of=NOW), 10) == {}
+        assert transaction.earlier_versions(ANN, Where(now=NOW, as_of=NOW)) == {}
 
 
 def test_sessions_are_found_by_their_token_and_dropped(store: MemoryStore) -> None:

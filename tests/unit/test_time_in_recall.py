@@ -87,6 +87,20 @@ def test_a_key_replaced_with_a_later_date_keeps_its_past(brain: PersonalMemoryBr
     assert texts(brain, "home", as_of="2024-03-01T00:00:00Z") == ["home is Tokyo"]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_as_of_holds_however_much_has_changed_since(
+    brain: PersonalMemoryBrain, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr("maas.recall.past.MAX_ENCODED", 4)
+    for at, news in (("2024-01-01T00:00:00Z", "amber"), ("2024-06-01T00:00:00Z", "violet")):
+        items = [{"text": f"code{n} is {news}", "user_id": "u", "key": f"k{n}", "created_at": at} for n in range(12)]
+        brain.store_batch(items)
+    for n in (0, 11):
+        assert texts(brain, f"what is code{n}", mode=mode, as_of="2024-03-01T00:00:00Z")[0] == f"code{n} is amber"
+    then = texts(brain, "violet", mode=mode, as_of="2024-03-01T00:00:00Z", top_k=12)
+    assert not any("violet" in text for text in then)
+
+
 def test_as_of_brings_back_nothing_that_was_to_be_forgotten(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
     store(brain, "the door code is 1234", "2024-01-01T00:00:00Z", expires_at="2024-02-01T00:00:00Z")
     assert texts(brain, "door code", as_of="2024-01-15T00:00:00Z") == []
