@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import IO, Any, Self, TypeVar
 
@@ -343,12 +343,20 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
             await response.aclose()
 
     async def import_memories(
-        self, lines: Iterable[Mapping[str, Any]], *, user_id: str | None = None, idempotency_key: str | None = None
+        self,
+        lines: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        *,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> ImportReport:
-        """Store the lines of an export, all or nothing; memories already there by id are skipped."""
+        """Store the lines of an export, all or nothing; memories already there by id are skipped.
+
+        What another client's ``export_user`` gives can be handed on as it is.
+        """
         call = _requests.import_memories(user_id, idempotency_key)
         with upload_file() as file:
-            file.writelines(_requests.json_line(line) for line in lines)
+            async for line in _each(lines):
+                file.write(_requests.json_line(line))
             return result(await self._exchange(call, upload=file), call.read, self._clock)
 
     async def reindex(self, *, on_progress: Callable[[ReindexStatus], None] | None = None) -> ReindexStatus:
@@ -387,6 +395,15 @@ class AsyncMaasClient(AsyncDocumentCalls, BaseClient):
                 pause = wait
             waits.append(pause)
             await self._sleep(pause)
+
+
+async def _each(lines: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(lines, AsyncIterable):
+        async for line in lines:
+            yield line
+    else:
+        for line in lines:
+            yield line
 
 
 async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:

@@ -173,6 +173,8 @@ def test_the_async_client_does_the_same(tmp_path: Path) -> None:
             assert len((await client.history(stored.id)).results) == 2
             lines = [line async for line in client.export_user("a")]
             assert (await client.import_memories(lines, user_id="b")).imported == 3
+            assert (await client.import_memories(client.export_user("a"), user_id="c")).imported == 3
+            assert (await client.erase_user("c")).before["memories"] == 3
             with pytest.raises(ConflictError, match="name one by user_id"):
                 await client.delete(stored.id)
             assert (await client.delete(stored.id, user_id="a")).event == "DELETE"
