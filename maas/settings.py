@@ -117,7 +117,9 @@ class StorageSettings(Section):
 
 
 class AuditSettings(Section):
-    keep_days: int = Field(365, ge=0, description="Audit entries older than this are purged; 0: kept for ever.")
+    keep_days: int = Field(
+        365, ge=0, le=36_500, description="Audit entries older than this are purged; 0: kept for ever."
+    )
 
 
 class DedupeSettings(Section):

@@ -12,7 +12,7 @@ import httpx2
 
 from maas.client._answers import no_answer, retry_after
 from maas.client._requests import JSON, JSON_LINES, Call
-from maas.client._retries import RETRIED_STATUS, Retries, may_pass
+from maas.client._retries import REFUSED_STATUS, RETRIED_STATUS, Retries, may_pass, never_sent
 from maas.errors import MaasError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -63,19 +63,20 @@ class BaseClient:
             headers["Idempotency-Key"] = call.idempotency_key or self._ids()
         return {"method": call.method, "url": call.path, "params": call.params or None, "headers": headers}
 
-    def _pause_after_answer(self, response: httpx2.Response, waits: list[float]) -> float | None:
+    def _pause_after_answer(self, call: Call[Any], response: httpx2.Response, waits: list[float]) -> float | None:
         """Seconds to wait before sending again, or None if the answer is to be taken as it is."""
-        if response.status_code not in RETRIED_STATUS:
+        if response.status_code not in (REFUSED_STATUS if call.once else RETRIED_STATUS):
             return None
         return self._retries.wait(waits, retry_after(response, self._clock))
 
-    def _pause_after_silence(self, error: httpx2.HTTPError, waits: list[float]) -> float:
+    def _pause_after_silence(self, call: Call[Any], error: httpx2.HTTPError, waits: list[float]) -> float:
         """Seconds to wait before sending again.
 
         Raises:
             TransportError: this was the last try, or another cannot help.
         """
-        pause = self._retries.wait(waits) if may_pass(error) else None
+        again = never_sent(error) if call.once else may_pass(error)
+        pause = self._retries.wait(waits) if again else None
         if pause is None:
             raise self._silence(error) from error
         return pause
@@ -91,6 +92,11 @@ def upload_file() -> IO[bytes]:
 
 def upload_headers() -> dict[str, str]:
     return {"Content-Type": JSON_LINES}
+
+
+def upload_timeout(seconds: float) -> httpx2.Timeout:
+    """An import answers once all is encoded and written, which takes as long as it takes."""
+    return httpx2.Timeout(seconds, read=None)
 
 
 def next_chunk(file: IO[bytes]) -> bytes:

@@ -61,6 +61,8 @@ class Call(Generic[T]):
     """One HTTP request, and how to read its answer.
 
     ``keyed`` calls carry an Idempotency-Key, the caller's or a made one, so that sending them again is harmless.
+    ``once``: the answer tells what was there, and a second one would tell that nothing was; so the call is sent again
+    only where the first surely did nothing.
     """
 
     method: str
@@ -70,6 +72,7 @@ class Call(Generic[T]):
     content: bytes | None = None
     keyed: bool = False
     idempotency_key: str | None = None
+    once: bool = False
 
 
 def store(given: Mapping[str, Any], idempotency_key: str | None) -> Call[StoreResponse]:
@@ -107,7 +110,7 @@ def list_documents(given: Mapping[str, Any]) -> Call[DocumentPage]:
 
 
 def delete_document(document_id: str, user_id: str | None) -> Call[Deleted]:
-    return Call("DELETE", _path("/v1/documents/{}", document_id), _reader(Deleted), _owner(user_id))
+    return Call("DELETE", _path("/v1/documents/{}", document_id), _reader(Deleted), _owner(user_id), once=True)
 
 
 def list_memories(given: Mapping[str, Any]) -> Call[Page]:
@@ -134,7 +137,7 @@ def update(memory_id: str, user_id: str | None, changes: Mapping[str, Any], key:
 
 
 def delete(memory_id: str, user_id: str | None) -> Call[Deleted]:
-    return Call("DELETE", _path("/v1/memories/{}", memory_id), _reader(Deleted), _owner(user_id))
+    return Call("DELETE", _path("/v1/memories/{}", memory_id), _reader(Deleted), _owner(user_id), once=True)
 
 
 def history(memory_id: str, user_id: str | None) -> Call[History]:
@@ -142,7 +145,7 @@ def history(memory_id: str, user_id: str | None) -> Call[History]:
 
 
 def erase_user(user_id: str) -> Call[ErasureReceipt]:
-    return Call("DELETE", _path("/v1/users/{}", user_id), _reader(ErasureReceipt))
+    return Call("DELETE", _path("/v1/users/{}", user_id), _reader(ErasureReceipt), once=True)
 
 
 def export_user(user_id: str) -> Call[dict[str, Any]]:

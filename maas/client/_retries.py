@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import httpx2
 
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
+REFUSED_STATUS = frozenset({429, 503})
+"""Nothing was carried out; of the others nobody knows."""
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 8.0
 _LONGEST_RETRY_AFTER = 60.0
@@ -32,13 +34,21 @@ class Retries:
     def wait(self, waits: Sequence[float], retry_after: float | None = None) -> float | None:
         """Seconds before the next send, after the waits there were; None: give up.
 
-        A server that asks for more patience than a minute at once is not waited for.
+        A server that asks for more patience than a minute at once is not waited for, and one that asks for none is
+        given a moment from the ``limit`` on.
         """
         counted = len(waits) >= self.limit
         if retry_after is None:
             return None if counted else self.jitter(0.0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** len(waits)))
+        if counted:
+            retry_after = max(retry_after, _FIRST_WAIT)
         impatient = counted and sum(waits) + retry_after > self.patience
         return None if not self.limit or impatient or retry_after > _LONGEST_RETRY_AFTER else retry_after
+
+
+def never_sent(error: httpx2.HTTPError) -> bool:
+    """Whether the server surely has not seen the request."""
+    return isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout))
 
 
 def may_pass(error: httpx2.HTTPError) -> bool:

@@ -22,6 +22,7 @@ from maas.client._base import (
     next_chunk,
     upload_file,
     upload_headers,
+    upload_timeout,
     utc_now,
 )
 from maas.client._documents import DocumentCalls
@@ -60,10 +61,10 @@ class MaasClient(DocumentCalls, BaseClient):
     Args:
         base_url: where ``maas serve`` listens.
         api_key: ``maas_<id>_<secret>``; not needed where authentication is off.
-        timeout: seconds to wait for a connection, and for each part of an answer.
+        timeout: seconds to wait for a connection, and for each part of an answer but that of an import.
         retries: how often to send again when nothing answered, or 429, 502, 503 or 504 did; an answer with Retry-After
             is obeyed for up to a minute in all. A write carries an Idempotency-Key that stays the same, so it happens
-            once. 0: never.
+            once; a deletion is not sent again where the first may have happened. 0: never.
         transport: what sends the requests; for tests.
         ids: makes Idempotency-Keys.
         clock: the time, to read a Retry-After that is a date.
@@ -371,12 +372,13 @@ class MaasClient(DocumentCalls, BaseClient):
                 upload.seek(0)
                 content = iter(lambda: next_chunk(upload), b"")
                 prepared["headers"].update(upload_headers())
+                prepared["timeout"] = upload_timeout(self._timeout)
             try:
                 response = self._http.send(self._http.build_request(**prepared, content=content), stream=stream)
             except httpx2.HTTPError as error:
-                pause = self._pause_after_silence(error, waits)
+                pause = self._pause_after_silence(call, error, waits)
             else:
-                wait = self._pause_after_answer(response, waits)
+                wait = self._pause_after_answer(call, response, waits)
                 if wait is None:
                     return response
                 response.close()

@@ -127,6 +127,37 @@ def test_retry_after_is_honoured(header: str, wait: float) -> None:
     assert script.waits == [wait]
 
 
+def test_a_server_that_asks_for_no_patience_has_an_end_too() -> None:
+    script = Script(*(refusal(503, "unavailable", **{"retry-after": "0"}) for _ in range(400)))
+    with script.client() as client, pytest.raises(UnavailableError):
+        client.store("x", user_id="a")
+    assert sum(script.waits) <= 60
+
+
+@pytest.mark.parametrize("call", ["delete", "delete_document", "erase_user"])
+@pytest.mark.parametrize(
+    "silence", [lambda: httpx2.ReadTimeout("late"), lambda: httpx2.Response(504, text="gateway timeout")]
+)
+def test_a_deletion_that_may_have_happened_is_not_sent_again(call: str, silence: Callable[[], Answer]) -> None:
+    gone = httpx2.Response(200, json={"id": "1", "event": "DELETE"})
+    script = Script(silence(), gone)
+    with script.client() as client, pytest.raises(TransportError):
+        getattr(client, call)("1")
+    assert len(script.requests) == 1
+    script = Script(httpx2.ConnectError("refused"), refusal(503, "overloaded"), gone)
+    with script.client() as client:
+        assert client.delete("1").id == "1"
+    assert len(script.requests) == 3
+
+
+def test_an_import_is_waited_for_as_long_as_it_takes() -> None:
+    script = Script(httpx2.Response(200, json={"imported": 0, "skipped": 0, "reembedded": 0}), stored())
+    with script.client() as client:
+        client.import_memories([])
+        client.store("x", user_id="a")
+    assert [request.extensions["timeout"]["read"] for request in script.requests] == [None, 30.0]
+
+
 def test_more_patience_than_a_minute_is_not_had() -> None:
     script = Script(refusal(429, "rate_limited", **{"retry-after": "3600"}))
     with script.client() as client, pytest.raises(RateLimitedError) as caught:

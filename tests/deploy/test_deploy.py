@@ -137,6 +137,13 @@ def test_every_variable_is_a_setting_and_every_set_of_them_loads(
             assert isinstance(load_settings(), Settings)
 
 
+def test_no_service_puts_variables_into_the_pods(rendered: list[dict[str, Any]]) -> None:
+    """A Service called maas-api would set MAAS_API_PORT, which maas refuses as no setting of its own."""
+    pods = [item["spec"]["template"]["spec"] for item in rendered if item["kind"] == "Deployment"]
+    assert pods
+    assert all(pod["enableServiceLinks"] is False for pod in pods)
+
+
 def test_probes_ask_routes_that_are_open() -> None:
     paths = {
         "/readyz",
