@@ -140,8 +140,8 @@ class Administration:
             expired = transaction.expired(scope, now)
             for document_id in transaction.expired_documents(scope, now):
                 transaction.delete_document(scope, document_id)
+            contexts.forget(transaction, scope, expired)
             for memory in expired:
-                contexts.forget(transaction, scope, memory)
                 transaction.delete(scope, memory.id)
             record(transaction, scope.tenant, self.actor, "purge", now, user_id=scope.user_id, count=len(expired))
         for session_id in sorted({memory.session_id for memory in expired if memory.session_id is not None}):

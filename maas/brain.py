@@ -61,7 +61,7 @@ from maas.requests import (
 )
 from maas.settings import Settings, load_settings
 from maas.storage.opening import open_store
-from maas.storage.protocol import MemoryStore, ReadTransaction
+from maas.storage.protocol import MemoryStore, ReadTransaction, WriteTransaction
 from maas.storage.values import Where
 from maas.storing import Storer, replacement
 
@@ -179,9 +179,15 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
     def _store_items(
         self, items: Sequence[Item], idempotency_key: str | None, requests: Sequence[Request]
     ) -> StoreResponse:
-        storer = Storer(
-            self._store, self._encode_all, self._embedder.fingerprint, self.actor, self._ids, self.settings.dedupe
-        )
+        left: set[tuple[Scope, str]] = set()
+
+        def forget(transaction: WriteTransaction, scope: Scope, before: Memory) -> None:
+            self._contexts.forget(transaction, scope, [before])
+            if before.session_id is not None:
+                left.add((scope, before.session_id))
+
+        fingerprint = self._embedder.fingerprint
+        storer = Storer(self._store, self._encode_all, fingerprint, self.actor, self._ids, self.settings.dedupe, forget)
         response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), self._clock())
         changed: dict[tuple[Scope, str], list[str]] = {}
         for item, result in zip(items, response.results, strict=True):
@@ -189,6 +195,8 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
                 changed.setdefault((item.scope, item.session_id), []).append(result.id)
         for (scope, session_id), ids in sorted(changed.items(), key=str):
             self._contexts.settle(scope, session_id, changed=ids)
+        for scope, session_id in sorted(left, key=str):
+            self._contexts.settle(scope, session_id)
         return response
 
     # -- recall --------------------------------------------------------------------------------------------------
@@ -289,11 +297,13 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
                 if not after.same_as(current):
                     after = after.model_copy(update={"updated_at": now, "version": current.version + 1})
                     row = replacement(after, current, vector, self.actor)
+                    if row.vector is not None:
+                        self._contexts.forget(transaction, scope, [current])
                     transaction.replace(scope, self._embedder.fingerprint, row)
                     self._record(transaction, "update", scope, memory_id)
                 repeatable.remember(transaction, {scope.user_id}, {"id": memory_id}, now)
             if after.session_id is not None:
-                self._contexts.settle(scope, after.session_id, changed=[after.id])
+                self._contexts.settle(scope, after.session_id)
             return after
 
     def delete(self, memory_id: str, *, user_id: str | None = None) -> Deleted:
@@ -306,11 +316,11 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             held = [(scope, memory) for scope in scopes if (memory := transaction.get(scope, memory_id)) is not None]
             scope, memory = sole(held, "memory", memory_id)
             _refuse_passage(memory)
-            self._contexts.forget(transaction, scope, memory)
+            self._contexts.forget(transaction, scope, [memory])
             transaction.delete(scope, memory_id)
             self._record(transaction, "delete", scope, memory_id)
         if memory.session_id is not None:
-            self._contexts.settle(scope, memory.session_id, around=(memory.created_at, memory.created_at))
+            self._contexts.settle(scope, memory.session_id)
         return Deleted(id=memory_id)
 
     # -- all of a user -------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ from maas.settings import DedupeSettings
 from maas.storage.protocol import MemoryStore, ReadTransaction, WriteTransaction
 from maas.storage.values import NewMemory, Replacement, Where
 
+Forget = Callable[[WriteTransaction, Scope, Memory], None]
+"""Called with a memory as it was, before another takes its place."""
+
 SIMILAR_SHOWN = 5
 # Beyond this many comparisons a request would wait for a courtesy: a large batch into a large memory.
 SIMILAR_COMPARISONS = 4_000_000
@@ -40,7 +43,9 @@ class Storer:
         actor: str,
         new_id: Callable[[], str],
         thresholds: DedupeSettings,
+        forget: Forget,
     ) -> None:
+        self._forget = forget
         self._thresholds = thresholds
         self._store = store
         self._encode = encode
@@ -66,7 +71,7 @@ class Storer:
                 if semantic or _revisions(transaction, items) != seen:
                     decisions = decide(transaction, items, self._fingerprint, now, self._thresholds.same_meaning)
                 if not any(_lacks_vector(decision) for decision in decisions):
-                    ids = apply(transaction, decisions, self._fingerprint, now, self._actor, self._new_id)
+                    ids = apply(transaction, decisions, self._fingerprint, now, self._actor, self._new_id, self._forget)
                     _audit(transaction, decisions, ids, now, self._actor)
                     response = _response(decisions, ids)
                     if repeatable.keyed:
@@ -98,6 +103,7 @@ def apply(
     now: datetime,
     actor: str,
     new_id: Callable[[], str],
+    forget: Forget,
 ) -> list[str]:
     """Write what was decided; returns the id of each decision's memory."""
     ids: dict[tuple[Scope, str], str] = {}
@@ -115,6 +121,8 @@ def apply(
             memory = decision.memory.model_copy(update={"id": memory_id})
             dated = decision.item.created_at is not None
             row = replacement(memory, decision.before, decision.item.vector, actor, dated=dated)
+            if row.vector is not None or _place(memory) != _place(decision.before):
+                forget(transaction, decision.item.scope, decision.before)
             transaction.replace(decision.item.scope, fingerprint, row)
         old = decision.item.supersedes
         if old is not None and old != memory_id:
@@ -178,6 +186,10 @@ def replacement(
         terms=document_terms(indexed_text(memory.text, memory.name)) if changed else None,
         vector=vector if changed else None,
     )
+
+
+def _place(memory: Memory) -> tuple[str | None, datetime]:
+    return memory.session_id, memory.created_at
 
 
 def _new_row(item: Item, memory: Memory, now: datetime, actor: str) -> NewMemory:

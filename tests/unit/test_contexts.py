@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from maas.cli.connect import LazyEmbedder
 from maas.contexts import context_space
 from maas.errors import InvalidInputError
 from maas.recall.windows import WINDOW_TERMS, packed
+from maas.records import Scope
+from maas.storage.opening import open_store
 from maas.storage.values import SessionTurn
 from tests.fakes import ContextualFakeEmbedder, FakeEmbedder
 
@@ -258,3 +262,41 @@ def test_an_embedder_that_is_loaded_late_reads_in_context_like_the_one_it_stands
         brain.store_messages(talk(TALK[:3]), user_id="u", session_id="s")
     assert inner.passes
     assert context_space(FakeEmbedder()) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_each_turn_has_read_the_window_it_stands_in(make: Make, seed: int) -> None:
+    drawn, embedder = random.Random(seed), ContextualFakeEmbedder()
+    brain = make(embedder, "one")
+    ids: list[str] = []
+
+    def turn(step: int) -> dict[str, Any]:
+        minute = step if drawn.random() < 0.6 else drawn.randrange(100)
+        words = " ".join(drawn.choices(TALK[4].split(), k=drawn.choice((3, 20, 60, WINDOW_TERMS))))
+        at = START + timedelta(minutes=minute)
+        return {"user_id": "u", "text": f"{words} {step}", "session_id": drawn.choice("st"), "created_at": at}
+
+    for step in range(90):
+        what = drawn.choice(("store", "store", "store", "batch", "key", "delete", "update"))
+        if what == "store":
+            ids.append(brain.store(**turn(step)).results[0].id)
+        elif what == "batch":
+            ids += [r.id for r in brain.store_batch([turn(step + 100 * n) for n in (1, 2, 3)]).results]
+        elif what == "key":
+            brain.store(**turn(step), key=drawn.choice("xyz"))
+        elif what == "delete" and ids:
+            brain.delete(ids.pop(drawn.randrange(len(ids))))
+        elif what == "update" and ids:
+            brain.update(drawn.choice(ids), text=turn(step)["text"])
+    found, scope, space = contexts(brain), Scope("default", "u"), context_space(embedder)
+    assert space is not None
+    with closing(open_store(Settings(data_dir=brain.settings.data_dir))) as store, store.read() as transaction:
+        for session in "st":
+            for window in packed(transaction.session_turns(scope, session, space)):
+                rows = transaction.by_seq(scope, [turn.seq for turn in window])
+                texts = [rows[turn.seq].text for turn in window]
+                read = embedder.encode_in_context(texts, 512) if len(texts) > 1 else [None]
+                for text, vector in zip(texts, read, strict=True):
+                    kept = found[text]
+                    assert (kept is None) == (vector is None), (session, text)
+                    assert kept is None or float(kept @ vector) == pytest.approx(1, abs=2e-3), (session, text)
