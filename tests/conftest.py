@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,13 @@ from tests.fakes import FakeEmbedder
 from tests.postgres import Server, running
 
 # How long a machine under load takes to make an example says nothing about the code.
-hypothesis.settings.register_profile("maas", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# The same examples each time: what fails was broken by what changed. `make fuzz` looks for others.
+hypothesis.settings.register_profile(
+    "maas",
+    deadline=None,
+    derandomize="FUZZ_CASES" not in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("maas")
 
 # structlog's own tracebacks draw every local variable, which takes seconds each.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 _CHUNK = 500
+_ROUNDING = 1e-12  # of a mean square: what is left of the variance of numbers that are all alike
 
 
 def resampled(x: Floats, y: Floats, resamples: int = 10_000, seed: int = 0) -> tuple[Floats, Floats]:
@@ -64,12 +65,13 @@ def _midranks(values: Floats, counts: Floats) -> Floats:
 
 
 def _weighted_correlation(x: Floats, y: Floats, w: Floats) -> Floats:
-    """Correlation over n draws given as counts; x and y are (n,) or (R, n), w (R, n)."""
+    """Correlation over n draws given as counts; x and y are (n,) or (R, n), w (R, n). 0 where all drawn are alike."""
     n = w.shape[1]
     mean_x, mean_y = (w * x).sum(axis=1) / n, (w * y).sum(axis=1) / n
     covariance = (w * x * y).sum(axis=1) / n - mean_x * mean_y
-    variance_x = (w * x * x).sum(axis=1) / n - mean_x**2
-    variance_y = (w * y * y).sum(axis=1) / n - mean_y**2
-    scale = np.sqrt(variance_x * variance_y)
-    correlation: Floats = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+    square_x, square_y = (w * x * x).sum(axis=1) / n, (w * y * y).sum(axis=1) / n
+    variance_x, variance_y = square_x - mean_x**2, square_y - mean_y**2
+    varies = (variance_x > _ROUNDING * square_x) & (variance_y > _ROUNDING * square_y)
+    scale = np.sqrt(np.where(varies, variance_x * variance_y, 1.0))
+    correlation: Floats = np.divide(covariance, scale, out=np.zeros_like(scale), where=varies)
     return correlation

@@ -71,14 +71,14 @@ def _terms(word: str, *, pairs_only: bool) -> Iterator[str]:
     end = 0
     for run in UNSPACED.finditer(word):
         if run.start() > end:
-            yield from _stems([word[end : run.start()]])
+            yield from filter(None, _stems([word[end : run.start()]]))  # an apostrophe alone is no term
         characters = run.group()
         if len(characters) == 1 or not pairs_only:
             yield from characters
         yield from (characters[i : i + 2] for i in range(len(characters) - 1))
         end = run.end()
     if end < len(word):
-        yield from _stems([word[end:]])
+        yield from filter(None, _stems([word[end:]]))
 
 
 def _stems(words: list[str]) -> list[str]:

@@ -188,9 +188,10 @@ def the_runner(processes: list[BaseProcess], settings: Settings) -> int:
     assert processes[0].pid is not None
     os.kill(processes[0].pid, signal.SIGSTOP)
     try:
-        first = embedded(settings)
-        time.sleep(1.2)
-        moved = embedded(settings) > first
+        first, moved, end = embedded(settings), False, time.monotonic() + 6
+        while not moved and time.monotonic() < end:
+            time.sleep(0.1)
+            moved = embedded(settings) > first
     finally:
         os.kill(processes[0].pid, signal.SIGCONT)
     return 1 if moved else 0

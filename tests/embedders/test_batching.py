@@ -132,7 +132,7 @@ def test_waiting_callers_share_the_next_batch(
     for number, caller in enumerate(callers):
         np.testing.assert_array_equal(caller.result(15), FakeEmbedder(16).encode([f"text {number}"]))
     assert gated.batches == [1, 20]
-    assert batching.batches == 2
+    until(lambda: batching.batches == 2)
 
 
 def test_a_batch_holds_at_most_its_padded_tokens(gated: GatedEmbedder, pool: ThreadPoolExecutor) -> None:

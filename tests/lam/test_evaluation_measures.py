@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import pytrec_eval
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 
@@ -55,6 +55,7 @@ def test_percent_is_the_mean() -> None:
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(5, 60), levels=st.integers(2, 50))
+@example(seed=200, n=6, levels=2)
 @settings(max_examples=30, deadline=None)
 def test_each_resample_has_the_correlations_scipy_gives_it(seed: int, n: int, levels: int) -> None:
     generator = np.random.default_rng(seed)

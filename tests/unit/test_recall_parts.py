@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -47,6 +47,7 @@ def test_stop_words_are_dropped_unless_nothing_else_is_said() -> None:
 
 
 @given(st.text())
+@example("日'本'")
 def test_terms_fit_the_index(text: str) -> None:
     for term in document_terms(text):
         assert 0 < len(term) <= MAX_TERM_LENGTH
