@@ -29,6 +29,8 @@ from maas.storage.tables import SCHEMA_REVISION, from_microseconds, to_microseco
 _CHUNK = 1 << 20
 # Path, SHA-256, when it was made.
 _Copy = tuple[str, str, datetime]
+# Tenant, id, when it was revoked, when it expires.
+_EndedKey = tuple[str, str, datetime | None, datetime | None]
 
 
 class BackupManifest(Record):
@@ -115,13 +117,15 @@ def restore(settings: Settings, backup: Path, *, replace: bool = False) -> Resto
         _prove(settings, part)
         erased: set[tuple[str, str]] = set()
         copies = [(str(backup.absolute()), manifest.sha256, manifest.made_at)]
+        ended: list[_EndedKey] = []
         previous = None
         if database.exists():
             key = encryption_key(settings)
             erased = _erased_since(database, key, manifest.made_at)
+            ended = _ended_keys(database, key)
             copies += _backups_since(database, key, manifest.made_at)
             previous = _put_aside(database, key)
-        again = _brought_up(settings, part, erased, copies)
+        again = _brought_up(settings, part, erased, copies, ended)
         part.replace(database)
         _sync_folder(database.parent)
     return RestoreReport(
@@ -236,6 +240,20 @@ def _erased_since(database: Path, key: str | None, made_at: datetime) -> set[tup
         return set()
 
 
+def _ended_keys(database: Path, key: str | None) -> list[_EndedKey]:
+    """(tenant, id, revoked, expires) of keys that have an end; none of a damaged database."""
+    query = (
+        "SELECT tenant_id, id, revoked_at, expires_at FROM api_keys"
+        " WHERE revoked_at IS NOT NULL OR expires_at IS NOT NULL"
+    )
+    try:
+        with closing(_connect(database, key)) as connection:
+            rows = connection.execute(query).fetchall()
+    except database_errors(ConfigError):
+        return []
+    return [(tenant, name, *(at and from_microseconds(at) for at in ends)) for tenant, name, *ends in rows]
+
+
 def _backups_since(database: Path, key: str | None, made_at: datetime) -> list[_Copy]:
     """Backups that one made at ``made_at`` does not list; none of a damaged database."""
     query = "SELECT path, sha256, made_at FROM backups WHERE made_at >= ? ORDER BY number"
@@ -247,8 +265,15 @@ def _backups_since(database: Path, key: str | None, made_at: datetime) -> list[_
     return [(path, sha256, from_microseconds(at)) for path, sha256, at in rows]
 
 
-def _brought_up(settings: Settings, file: Path, erased: set[tuple[str, str]], copies: Sequence[_Copy]) -> int:
-    """Tell a restored database what it missed: erasures, done again and known to the next restore, and its backups."""
+def _brought_up(
+    settings: Settings,
+    file: Path,
+    erased: set[tuple[str, str]],
+    copies: Sequence[_Copy],
+    ended: Sequence[_EndedKey],
+) -> int:
+    """Tell a restored database what it missed: erasures, done again and known to the next restore, keys that have
+    ended, and its backups."""
     store, now = SqliteStore(_settings_for(settings, file)), datetime.now(UTC)
     try:
         with store.write() as transaction:
@@ -257,6 +282,11 @@ def _brought_up(settings: Settings, file: Path, erased: set[tuple[str, str]], co
                 transaction.erase(scope)
             for tenant, hidden in sorted(erased):
                 record(transaction, tenant, "restore", "erase", now, user_id=hidden)
+            for tenant, key_id, revoked_at, expires_at in ended:
+                if revoked_at is not None:
+                    transaction.revoke_api_key(tenant, key_id, revoked_at)
+                if expires_at is not None:
+                    transaction.expire_api_key(tenant, key_id, expires_at)
             for copy in dict.fromkeys(copies):
                 transaction.add_backup(*copy)
         store.wipe()

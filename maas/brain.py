@@ -179,7 +179,8 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
     def _store_items(
         self, items: Sequence[Item], idempotency_key: str | None, requests: Sequence[Request]
     ) -> StoreResponse:
-        left: set[tuple[Scope, str]] = set()
+        now, left = self._clock(), set[tuple[Scope, str]]()
+        self._purge_taken_keys(items, now)
 
         def forget(transaction: WriteTransaction, scope: Scope, before: Memory) -> None:
             self._contexts.forget(transaction, scope, [before])
@@ -188,7 +189,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
 
         fingerprint = self._embedder.fingerprint
         storer = Storer(self._store, self._encode_all, fingerprint, self.actor, self._ids, self.settings.dedupe, forget)
-        response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), self._clock())
+        response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), now)
         changed: dict[tuple[Scope, str], list[str]] = {}
         for item, result in zip(items, response.results, strict=True):
             if item.session_id and result.event != "NONE":
@@ -198,6 +199,20 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
         for scope, session_id in sorted(left, key=str):
             self._contexts.settle(scope, session_id)
         return response
+
+    def _purge_taken_keys(self, items: Sequence[Item], now: datetime) -> None:
+        """What has expired stays gone: it does not come back as an earlier version of what now takes its key."""
+        keys: dict[Scope, set[str]] = {}
+        for item in items:
+            if item.key is not None:
+                keys.setdefault(item.scope, set()).add(item.key)
+        if not keys:
+            return
+        with self._store.read() as transaction:
+            held = {scope: transaction.by_key(scope, taken).values() for scope, taken in keys.items()}
+        for scope, memories in held.items():
+            if any(memory.expires_at is not None and memory.expires_at <= now for memory in memories):
+                self._purge_user(scope, now)
 
     # -- recall --------------------------------------------------------------------------------------------------
 

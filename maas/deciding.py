@@ -111,8 +111,15 @@ class _Decider:
             if known is None and item.dedupe == "semantic" and item.vector is not None:
                 known = self._same_meaning(item, item.vector)
             if known is not None:
-                return Decision(item, "NONE", known)
+                return self._keep(item, known)
         return self._add(item)
+
+    def _keep(self, item: Item, known: Memory) -> Decision:
+        """Said again: it lives as long as the longest-lived of those who say it."""
+        if known.expires_at is None or (item.expires_at is not None and item.expires_at <= known.expires_at):
+            return Decision(item, "NONE", known)
+        change = {"expires_at": item.expires_at, "updated_at": self._now, "version": known.version + 1}
+        return Decision(item, "UPDATE", known.model_copy(update=change), before=known)
 
     def _add(self, item: Item) -> Decision:
         self._new += 1
@@ -145,7 +152,11 @@ class _Decider:
         values["created_at"] = item.created_at or known.created_at
         values["superseded_by"] = values["superseded_at"] = None
         merged = known.model_copy(update=values)
-        if merged.same_as(known) and known.id not in self._hidden:
+        # What is told of the same time in the same words was not said anew, and is the past if it was before.
+        told = item.created_at is not None and merged.same_as(
+            known.model_copy(update={"superseded_by": None, "superseded_at": None})
+        )
+        if told or (merged.same_as(known) and known.id not in self._hidden):
             return Decision(item, "NONE", known)
         merged = merged.model_copy(update={"updated_at": self._now, "version": known.version + 1})
         return Decision(item, "UPDATE", merged, before=known)

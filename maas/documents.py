@@ -66,7 +66,7 @@ class Documents:
             answered = repeatable.replay(transaction, now)
             known = transaction.document(scope, answered["id"]) if answered else None
             known = known or transaction.document_by_hash(scope, _hash(request))
-            if known is not None and answered is None and _is_over(known, now):
+            if known is not None and answered is None and not _lasts(known, request.expires_at, now):
                 transaction.delete_document(scope, known.id)
                 known = None
             if known is None:
@@ -113,7 +113,8 @@ class Documents:
         """A page of documents, the oldest first. ``fields`` are those of :class:`DocumentListRequest`."""
         request = parse(DocumentListRequest, {"user_id": user_id, **fields})
         with self._store.read() as transaction:
-            rows = transaction.documents(Scope(self.tenant, request.user_id), request.limit + 1, request.cursor or "")
+            scope, now = Scope(self.tenant, request.user_id), self._clock()
+            rows = transaction.documents(scope, request.limit + 1, request.cursor or "", now)
         page = rows[: request.limit]
         cursor = page[-1].id if len(rows) > request.limit else None
         return DocumentPage(results=[self._reading.describe(row) for row in page], next_cursor=cursor)
@@ -162,6 +163,13 @@ class Documents:
 
 def _is_over(document: DocumentRow, now: datetime) -> bool:
     return document.expires_at is not None and document.expires_at <= now
+
+
+def _lasts(document: DocumentRow, until: datetime | None, now: datetime) -> bool:
+    """Whether it is kept as long as something that is kept ``until`` then, or for ever."""
+    if document.expires_at is None or _is_over(document, now):
+        return document.expires_at is None
+    return until is not None and until <= document.expires_at
 
 
 def _hash(request: DocumentRequest) -> bytes:

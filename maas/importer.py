@@ -8,7 +8,7 @@ import hashlib
 import json
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +32,7 @@ from maas.requests import invalid_input
 from maas.storage.protocol import MemoryStore, WriteTransaction
 from maas.storage.values import DocumentRow, NewMemory
 from maas.storing import version_entry
-from maas.transfer import DocumentLine, HeaderLine, MemoryLine
+from maas.transfer import DocumentLine, HeaderLine, MemoryLine, VersionFields
 
 PAGE = 500
 """Memories that are encoded and written together."""
@@ -118,10 +118,13 @@ class Importer:
                 answered = repeatable.replay(transaction, now)
                 if answered is not None:
                     return ImportReport.model_validate(answered)
+                there: set[tuple[Scope, str | None]] = set()
                 for _, _, raw in documents.read():
                     line = DocumentLine.model_validate_json(raw)
-                    _add_document(transaction, Scope(self._tenant, user_id or line.document.user_id), line, now)
-                report, users = self._write(transaction, memories, user_id, now, sessions)
+                    scope = Scope(self._tenant, user_id or line.document.user_id)
+                    if not _add_document(transaction, scope, line, now):
+                        there.add((scope, line.document.id))
+                report, users = self._write(transaction, memories, user_id, now, sessions, there)
                 repeatable.remember(transaction, users, report.model_dump(mode="json"), now)
         contexts = Contexts(self._store, self._embedder)
         for scope, session_id in sorted(sessions, key=str):
@@ -145,10 +148,13 @@ class Importer:
         user_id: str | None,
         now: datetime,
         sessions: set[tuple[Scope, str]],
+        documents: Collection[tuple[Scope, str | None]],
     ) -> tuple[ImportReport, set[str]]:
+        """``documents``: those that were there, whose passages are not for an import to add."""
         imported: Counter[Scope] = Counter()
         lines = reembedded = 0
         users: set[str] = set()
+        superseders: set[tuple[Scope, str]] = set()
         spooled = memories.read()
         while page := list(islice(spooled, PAGE)):
             by_scope: dict[Scope, list[tuple[_Parsed, Vector | None]]] = defaultdict(list)
@@ -158,10 +164,15 @@ class Importer:
             for scope, own in by_scope.items():
                 lines += len(own)
                 users.add(scope.user_id)
-                new = self._insert(transaction, scope, own, now)
+                ours = [(p, made) for p, made in own if (scope, p.line.memory.document_id) not in documents]
+                new = self._insert(transaction, scope, ours, now)
+                superseders |= {(scope, by) for p in new if (by := p.line.memory.superseded_by) is not None}
                 imported[scope] += len(new)
                 reembedded += sum(parsed.vector is None for parsed in new)
                 sessions |= {(scope, p.line.memory.session_id) for p, _ in own if p.line.memory.session_id}
+        for scope, superseder in superseders:  # of an export that was cut off, it may be missing
+            if not transaction.existing_ids(scope, [superseder]):
+                transaction.revive(scope, superseder)
         for scope, count in imported.items():
             if count:
                 record(transaction, scope.tenant, self._actor, "import", now, user_id=scope.user_id, count=count)
@@ -218,6 +229,9 @@ class Importer:
                 versions = [entry.version for entry in line.history]
                 if len(set(versions)) < len(versions):
                     raise _fault(f"lines.{number}.history", "holds a version twice")
+                if max(versions, default=0) > line.memory.version:
+                    message = f"holds version {max(versions)} of a memory of version {line.memory.version}"
+                    raise _fault(f"lines.{number}.history", message)
                 yield self._parsed(line, number)
         _refuse_cut_off(header, left)
 
@@ -265,7 +279,9 @@ class Importer:
         fields = parsed.line.memory
         memory = Memory(**{**fields.model_dump(), "user_id": scope.user_id})
         history = [
-            HistoryEntry(**{**v.model_dump(), "memory_id": memory.id, "valid_from": v.valid_from or v.at})
+            HistoryEntry(
+                **{**v.model_dump(), "memory_id": memory.id, "valid_from": v.valid_from or _said_at(v, memory)}
+            )
             for v in parsed.line.history
         ]
         return NewMemory(
@@ -294,13 +310,16 @@ def _redacted(line: MemoryLine | DocumentLine, place: str, redact: Redactor) -> 
     return kept
 
 
-def _add_document(transaction: WriteTransaction, scope: Scope, line: DocumentLine, now: datetime) -> None:
+def _add_document(transaction: WriteTransaction, scope: Scope, line: DocumentLine, now: datetime) -> bool:
+    """Whether it was not there."""
     row = _document_row(line, scope, now)
-    if transaction.document(scope, row.id) is None:
-        if transaction.document_by_hash(scope, row.text_hash) is not None:
-            raise _fault(f"document {row.id}", "has the text of another document of this user")
-        transaction.tag(scope)
-        transaction.add_document(scope, row, line.source)
+    if transaction.document(scope, row.id) is not None:
+        return False
+    if transaction.document_by_hash(scope, row.text_hash) is not None:
+        raise _fault(f"document {row.id}", "has the text of another document of this user")
+    transaction.tag(scope)
+    transaction.add_document(scope, row, line.source)
+    return True
 
 
 def _document_row(line: DocumentLine, scope: Scope, now: datetime) -> DocumentRow:
@@ -314,6 +333,11 @@ def _document_row(line: DocumentLine, scope: Scope, now: datetime) -> DocumentRo
         fingerprint=fingerprint,
         vector=None if vector is None else base64.b64decode(vector),
     )
+
+
+def _said_at(version: VersionFields, memory: Memory) -> datetime:
+    """The first version is of the time the memory is of; others, of when they were written."""
+    return min(version.at, memory.created_at) if version.version == 1 else version.at
 
 
 def _refuse_cut_off(header: HeaderLine | None, left: int) -> None:

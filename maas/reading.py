@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -138,7 +139,7 @@ class Reading:
         tag = transaction.tag(scope)
         named = [_with_id(new, tag + self._new_id()) for new in fresh]
         transaction.insert(fingerprint, {scope: named})
-        changes = {
+        changes: dict[str, Any] = {
             "read_passages": row.read_passages + len(fresh),
             "beat_at": self._clock(),
             "fingerprint": fingerprint,
@@ -147,7 +148,11 @@ class Reading:
             transaction.change_document(scope, row.id, encoder_state=reader.state(), **changes)
             return
         transaction.drop_source(scope, row.id)
-        vector = _whole(*transaction.passage_vectors(scope, row.id, fingerprint))
+        vectors, lengths = transaction.passage_vectors(scope, row.id, fingerprint)
+        # Passages that another encoder has read have no vector here yet: a reindex makes them, and this one.
+        whole_here = len(vectors) == row.passages
+        vector = _whole(vectors, lengths) if whole_here else None
+        changes["fingerprint"] = fingerprint if whole_here else None
         whole = None if vector is None else vector.astype("<f2").tobytes()
         transaction.change_document(
             scope, row.id, state="done", encoder_state=None, runner=None, vector=whole, **changes

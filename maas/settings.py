@@ -10,7 +10,13 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
 
 from maas.errors import ConfigError
 
@@ -235,6 +241,8 @@ def load_settings(config: str | Path | None = None, **overrides: Any) -> Setting
         return Settings.model_construct(**dict(FromFile(**overrides)))
     except ValidationError as error:
         raise ConfigError(f"{_source(path)}: {_describe(error)}") from None
+    except SettingsError as error:
+        raise ConfigError(f'environment: {error}; expected JSON, a list as \'["a", "b"]\'') from None
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:

@@ -126,7 +126,7 @@ def apply(
             transaction.replace(decision.item.scope, fingerprint, row)
         old = decision.item.supersedes
         if old is not None and old != memory_id:
-            transaction.supersede(decision.item.scope, old, memory_id, decision.memory.created_at, now)
+            transaction.supersede(decision.item.scope, old, memory_id, decision.item.created_at or now, now)
     return result
 
 
@@ -177,7 +177,7 @@ def replacement(
     Args:
         dated: the change was said to be of ``created_at``; else it is of now.
     """
-    said_at = memory.created_at if dated else memory.updated_at
+    said_at = memory.created_at if dated else max(memory.updated_at, memory.created_at)
     changed = indexed_text(before.text, before.name) != indexed_text(memory.text, memory.name)
     return Replacement(
         memory=memory,

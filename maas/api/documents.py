@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from maas.api.answers import answer
-from maas.api.dependencies import BodyCall, PlainCall, given
+from maas.api.dependencies import BodyCall, Call, PlainCall, given
 from maas.api.memories import OwnerQuery, owner_in_query
 from maas.api.openapi import operation
 from maas.api.reading import BackgroundReading
@@ -37,7 +37,7 @@ def store_document(call: BodyCall) -> Response:
     request = call.parse(DocumentRequest)
     grant.check_user(request.user_id)
     document = grant.brain.add_document(**given(request), idempotency_key=call.idempotency_key)
-    reading: BackgroundReading = call.request.app.state.reading
+    reading = _reading(call)
     if document.state != "done":
         if document.state == "interrupted":
             reading.add(grant.brain, document)
@@ -51,7 +51,9 @@ def list_documents(call: PlainCall) -> Response:
     grant = call.grant("read")
     request = call.query(DocumentListRequest)
     grant.check_user(request.user_id)
-    return answer(grant.brain.list_documents(**given(request)))
+    page = grant.brain.list_documents(**given(request))
+    shown = [_reading(call).shown(document) for document in page.results]
+    return answer(page.model_copy(update={"results": shown}))
 
 
 @router.get(
@@ -62,7 +64,8 @@ def list_documents(call: PlainCall) -> Response:
 def get_document(call: PlainCall) -> Response:
     """One document: how far it is read, and its vector once it is."""
     grant = call.grant("read")
-    return answer(grant.brain.get_document(call.path("document_id"), user_id=grant.owner(owner_in_query(call))))
+    document = grant.brain.get_document(call.path("document_id"), user_id=grant.owner(owner_in_query(call)))
+    return answer(_reading(call).shown(document))
 
 
 @router.delete(
@@ -74,3 +77,8 @@ def delete_document(call: PlainCall) -> Response:
     """Delete a document with its passages; reading it stops."""
     grant = call.grant("write")
     return answer(grant.brain.delete_document(call.path("document_id"), user_id=grant.owner(owner_in_query(call))))
+
+
+def _reading(call: Call) -> BackgroundReading:
+    reading: BackgroundReading = call.request.app.state.reading
+    return reading

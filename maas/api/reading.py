@@ -38,6 +38,8 @@ class BackgroundReading:
     def add(self, brain: PersonalMemoryBrain, document: Document) -> None:
         """Read ``document`` once those before it are read."""
         with self._wake:
+            if self._has(document.id):
+                return
             self._queue.append((brain, document.user_id, document.id))
             self._start()
             self._wake.notify_all()
@@ -52,7 +54,13 @@ class BackgroundReading:
         """The document as it is when it has been read, or after so many seconds."""
         with self._wake:
             self._wake.wait_for(lambda: not self._has(document.id) or self._stopping, seconds)
-        return brain.get_document(document.id, user_id=document.user_id)
+        return self.shown(brain.get_document(document.id, user_id=document.user_id))
+
+    def shown(self, document: Document) -> Document:
+        """One that waits behind others is being read, though no reader has begun."""
+        with self._wake:
+            waits = document.state == "interrupted" and self._has(document.id) and not self._stopping
+        return document.model_copy(update={"state": "reading"}) if waits else document
 
     def stop(self) -> None:
         """Let the passages at hand be written, then stop; they are read on at the next start."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from maas.errors import InvalidInputError
+from maas.errors import InvalidInputError, PayloadTooLargeError
 from maas.imports import chats, chroma, markdown, records, zep
 from maas.requests import StoreRequest, parse
 
@@ -38,14 +38,21 @@ def read(source: str, path: Path, user_id: str | None) -> Iterator[StoreRequest]
         InvalidInputError: the file is not what ``source`` exports, or a memory in it cannot be stored or names
             no user; the memory is named by its key.
     """
-    for fields in READERS[source](path):
+    for fields in _records(source, path):
         owner = user_id or fields.get("user_id")
         if owner is None:
             raise InvalidInputError(f"{path}: {fields['key']} names no user; say whose memories: --user-id")
         try:
             yield parse(StoreRequest, {**fields, "user_id": owner, "dedupe": "off"})
-        except InvalidInputError as error:
+        except (InvalidInputError, PayloadTooLargeError) as error:
             raise InvalidInputError(f"{path}: {fields['key']}: {error.detail}", errors=error.errors) from None
+
+
+def _records(source: str, path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from READERS[source](path)
+    except (AttributeError, TypeError, KeyError) as error:  # a list or a text where the format has an object
+        raise InvalidInputError(f"{path} is not what {source} exports: {error}") from error
 
 
 def batches(memories: Iterator[StoreRequest], size: int = BATCH) -> Iterator[list[StoreRequest]]:

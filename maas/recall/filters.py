@@ -21,6 +21,7 @@ from maas.fields import Timestamp
 MAX_DEPTH = 32
 MAX_NODES = 256
 MAX_VALUES = 1_000
+MAX_VALUES_IN_ALL = 10_000
 
 Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "contains", "icontains"]
 Scalar = str | int | float | bool | None | datetime
@@ -72,7 +73,7 @@ class _Parser:
     """Counts what it has built, so that a small body cannot ask for a huge query."""
 
     def __init__(self) -> None:
-        self._nodes = 0
+        self._nodes = self._values = 0
 
     def mapping(self, value: Any, place: str, depth: int) -> Filter:
         if depth > MAX_DEPTH:
@@ -121,6 +122,9 @@ class _Parser:
         if operator in ("in", "nin"):
             if not isinstance(value, list) or len(value) > MAX_VALUES:
                 raise _fault(place, f"is {_kind(value)}; expected a list of at most {MAX_VALUES:,} values")
+            self._values += len(value)
+            if self._values > MAX_VALUES_IN_ALL:
+                raise _fault(place, f"makes {self._values:,} values in all lists; the limit is {MAX_VALUES_IN_ALL:,}")
             return Condition(path, operator, tuple(_scalar(path, item, f"{place}.{i}") for i, item in enumerate(value)))
         scalar = _scalar(path, value, place)
         if operator in _ORDERING and (scalar is None or isinstance(scalar, bool)):

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas.embedders.protocol import Vectors
+from maas.items import indexed_text
 from maas.recall.analysis import document_terms, query_terms
-from maas.records import HistoryEntry, Memory
+from maas.records import Memory
+from maas.storage.values import Earlier
 
 MAX_ENCODED = 1_000
 """So many of the memories that were changed since are encoded as they were; the others are found by words alone."""
@@ -27,14 +29,14 @@ class Past:
     """
 
     as_of: datetime
-    versions: Mapping[int, HistoryEntry]
+    versions: Mapping[int, Earlier]
     vectors: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
     def encoded(
         cls,
         as_of: datetime,
-        versions: Mapping[int, HistoryEntry],
+        versions: Mapping[int, Earlier],
         question: str,
         encode: Callable[[Sequence[str]], Vectors] | None,
     ) -> Past:
@@ -46,7 +48,7 @@ class Past:
         if len(seqs) > MAX_ENCODED:
             shares = past.word_shares(np.array(seqs, np.int64), question)
             seqs = [seqs[place] for place in np.argsort(-shares, kind="stable")[:MAX_ENCODED].tolist()]
-        return cls(as_of, versions, dict(zip(seqs, encode([versions[seq].text for seq in seqs]), strict=True)))
+        return cls(as_of, versions, dict(zip(seqs, encode([_indexed(versions[seq]) for seq in seqs]), strict=True)))
 
     def cosines(self, seqs: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of ``query`` (dim,) with the vectors of ``seqs`` (n,); NaN where there is none."""
@@ -59,15 +61,20 @@ class Past:
         Unlike BM25 it knows nothing of rare words: what a memory no longer says is in no index.
         """
         wanted = set(query_terms(question))
-        held = [wanted.intersection(document_terms(self.versions[seq].text)) for seq in seqs.tolist()]
+        held = [wanted.intersection(document_terms(_indexed(self.versions[seq]))) for seq in seqs.tolist()]
         return np.array([len(found) / max(1, len(wanted)) for found in held])
 
     def as_known(self, seq: int, memory: Memory) -> Memory:
         """``memory`` as it was: its text of then, and not replaced yet."""
         update: dict[str, object] = {}
-        if (version := self.versions.get(seq)) is not None:
+        if (earlier := self.versions.get(seq)) is not None:
+            version = earlier.entry
             update = {name: getattr(version, name) for name in ("text", "metadata", "importance", "version")}
             update |= {"updated_at": version.at, "created_at": min(memory.created_at, version.valid_from)}
         if memory.superseded_at is not None and memory.superseded_at > self.as_of:
             update |= {"superseded_by": None, "superseded_at": None}
         return memory.model_copy(update=update) if update else memory
+
+
+def _indexed(earlier: Earlier) -> str:
+    return indexed_text(earlier.entry.text, earlier.name)

@@ -260,7 +260,7 @@ def _less_what_asks(
 def _asking_factors(transaction: ReadTransaction, scope: Scope, seqs: Seqs, question: Question) -> list[float]:
     texts = transaction.texts(scope, seqs.tolist()) if len(seqs) else {}
     if question.past is not None:
-        texts |= {seq: version.text for seq, version in question.past.versions.items()}
+        texts |= {seq: earlier.entry.text for seq, earlier in question.past.versions.items()}
     return [asking.ODDS ** asking.asked_share(texts.get(seq, "")) for seq in seqs.tolist()]
 
 

@@ -115,5 +115,5 @@ def revisions(connection: Connection) -> dict[tuple[str, str], tuple[int, int, i
 
 def _counted(terms: str) -> str:
     """As the target shows a tsvector: "12_fish:2 12_sea:1"."""
-    found: Counter[str] = Counter(terms.split())
+    found = tables.fitting(Counter(terms.split()))
     return " ".join(f"{word}:{min(found[word], tables.MAX_POSITIONS)}" for word in sorted(found))

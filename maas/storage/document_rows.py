@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, and_, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, tuple_, update
 
 from maas.records import Memory, Scope
 from maas.storage.engine import Transaction
@@ -29,8 +29,10 @@ class DocumentQueries:
     def document_by_hash(self, scope: Scope, text_hash: bytes) -> DocumentRow | None:
         return self._one(and_(_own(scope), documents.c.text_hash == text_hash))
 
-    def documents(self, scope: Scope, limit: int, after: str = "") -> list[DocumentRow]:
+    def documents(self, scope: Scope, limit: int, after: str = "", now: datetime | None = None) -> list[DocumentRow]:
         query = select(*_COLUMNS).where(_own(scope), documents.c.id > after).order_by(documents.c.id).limit(limit)
+        if now is not None:
+            query = query.where(or_(documents.c.expires_at.is_(None), documents.c.expires_at > now))
         return [DocumentRow(*row) for row in self._transaction.connection.execute(query)]
 
     def unread_documents(self) -> list[tuple[str, DocumentRow]]:

@@ -22,6 +22,7 @@ from maas.storage.values import (
     AuditQuery,
     Coverage,
     DocumentRow,
+    Earlier,
     Exported,
     Hits,
     LexicalHits,
@@ -76,7 +77,7 @@ class ReadTransaction(Protocol):
     def latest(self, scope: Scope, now: datetime) -> datetime | None:
         """When the user's newest memory was created, those dated after ``now`` left out."""
 
-    def earlier_versions(self, scope: Scope, where: Where) -> dict[int, HistoryEntry]:
+    def earlier_versions(self, scope: Scope, where: Where) -> dict[int, Earlier]:
         """By row, newest first, the versions that were valid at ``where.as_of`` and have been changed since."""
 
     def history(self, scope: Scope, memory_id: str) -> list[HistoryEntry]: ...
@@ -123,7 +124,7 @@ class ReadTransaction(Protocol):
 
     def document_by_hash(self, scope: Scope, text_hash: bytes) -> DocumentRow | None: ...
 
-    def documents(self, scope: Scope, limit: int, after: str = "") -> list[DocumentRow]:
+    def documents(self, scope: Scope, limit: int, after: str = "", now: datetime | None = None) -> list[DocumentRow]:
         """By id, those beyond ``after``."""
 
     def unread_documents(self) -> list[tuple[str, DocumentRow]]:
@@ -208,6 +209,11 @@ class WriteTransaction(ReadTransaction, Protocol):
 
         What it superseded is current again, or superseded by what superseded the removed one.
         """
+
+    def revive(
+        self, scope: Scope, gone: str, superseded_by: str | None = None, superseded_at: datetime | None = None
+    ) -> None:
+        """What ``gone`` has superseded is current again, or superseded by what superseded that."""
 
     def add_document(self, scope: Scope, row: DocumentRow, text: str | None) -> None:
         """``text``: what is still to be read."""

@@ -21,6 +21,8 @@ from sqlalchemy.engine import Dialect
 
 SCHEMA_REVISION = "0006"
 MAX_POSITIONS = 255  # a tsvector counts no further
+_TSVECTOR_BYTES = (1 << 20) - 1
+_SURELY_FIT = 3_000  # terms of at most 64 characters
 _OID_OF_REAL = 700
 _REAL = np.dtype([("size", ">i4"), ("value", ">f4")])
 # json.dumps would make one anew for each value.
@@ -102,7 +104,8 @@ class Reals(bytes):
 class WordVector(TypeDecorator[tuple[int, Sequence[str]]]):
     """A user's number and the terms of a text as PostgreSQL receives a ``tsvector``: (number, terms).
 
-    Each term stands behind the number, so that no two users share one, and has a position for each occurrence.
+    Each term stands behind the number, so that no two users share one, and has a position for each occurrence. A
+    tsvector holds a megabyte: of a text with more different words than that, the last ones are left out.
     """
 
     impl = LargeBinary
@@ -114,11 +117,24 @@ class WordVector(TypeDecorator[tuple[int, Sequence[str]]]):
         number, terms = value
         counted = Counter(terms)
         front = f"{number}_"
+        if len(terms) > _SURELY_FIT:
+            counted = fitting(counted, front)
         once = (_ONCE + front).join([term for term, count in counted.items() if count == 1])
         lexemes = [f"{front}{term}\0".encode() + _positions(count) for term, count in counted.items() if count > 1]
         if once:
             lexemes.append((front + once + _ONCE).encode())
         return Lexemes(struct.pack(">i", len(counted)) + b"".join(lexemes))
+
+
+def fitting(counted: Counter[str], front: str = "") -> Counter[str]:
+    """The first terms that a tsvector has room for: PostgreSQL counts lexemes, aligned to two bytes, and positions."""
+    left, fitting = _TSVECTOR_BYTES, Counter[str]()
+    for term, count in counted.items():
+        left -= len((front + term).encode()) + 1 + 2 + 2 * min(count, MAX_POSITIONS)
+        if left < 0:
+            break
+        fitting[term] = count
+    return fitting
 
 
 @lru_cache(maxsize=MAX_POSITIONS)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import and_, func, select
 
-from maas.records import HistoryEntry, Scope
+from maas.records import Scope
 from maas.storage import statements
 from maas.storage.engine import Transaction
 from maas.storage.rows import to_entry
 from maas.storage.statements import owner
 from maas.storage.tables import memories, memory_versions
-from maas.storage.values import Seqs, Traits, Where
+from maas.storage.values import Earlier, Seqs, Traits, Where
 from maas.storage.where import live, narrowed, owned
 
 
@@ -34,7 +34,7 @@ class TimeQueries:
             np.where(here, np.fromstring(importance or "", np.float64, sep=",")[place], np.nan),
         )
 
-    def earlier_versions(self, scope: Scope, where: Where) -> dict[int, HistoryEntry]:
+    def earlier_versions(self, scope: Scope, where: Where) -> dict[int, Earlier]:
         version, other = memory_versions.c, memory_versions.alias().c
         same = and_(
             version.tenant_id == memories.c.tenant_id,
@@ -47,7 +47,7 @@ class TimeQueries:
             other.memory_id == version.memory_id,
             other.valid_from <= where.as_of,
         )
-        query = select(memories.c.seq, memory_versions).join(memory_versions, same)
+        query = select(memories.c.seq, memories.c.name.label("said_by"), memory_versions).join(memory_versions, same)
         query = query.where(
             owned(scope),
             live(where),
@@ -56,4 +56,4 @@ class TimeQueries:
             version.version == valid.scalar_subquery(),
         )
         rows = self._transaction.connection.execute(query.order_by(memories.c.seq.desc()))
-        return {row.seq: to_entry(row) for row in rows}
+        return {row.seq: Earlier(to_entry(row), row.said_by) for row in rows}

@@ -158,6 +158,14 @@ class SessionTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """A version that was valid at some time in the past, and who said it."""
+
+    entry: HistoryEntry
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
     """Everything kept of one memory."""
 

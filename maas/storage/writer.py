@@ -129,16 +129,22 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         row = self._connection.execute(select(*columns).where(mine)).first()
         if row is None:
             return False
-        user = self._touch_user(scope, reset=True)
+        self._touch_user(scope, reset=True)
         own = owner(scope)
         self._drop_vectors_of(scope, [row.seq])
         self._drop_terms([row.seq])
         self._count_memories([(scope, -1, -row.term_count)])
         statements.DROP_MEMORY.run(self._driver, **own, id=memory_id)
         statements.DROP_VERSIONS.run(self._driver, **own, id=memory_id)
-        newer = {"superseded_by": row.superseded_by, "superseded_at": row.superseded_at}
-        statements.REVIVE.run(self._driver, **own, id=memory_id, revision=user.revision, **newer)
+        self.revive(scope, memory_id, row.superseded_by, row.superseded_at)
         return True
+
+    def revive(
+        self, scope: Scope, gone: str, superseded_by: str | None = None, superseded_at: datetime | None = None
+    ) -> None:
+        user = self._touch_user(scope)
+        newer = {"superseded_by": superseded_by, "superseded_at": superseded_at}
+        statements.REVIVE.run(self._driver, **owner(scope), id=gone, revision=user.revision, **newer)
 
     def delete_document(self, scope: Scope, document_id: str) -> None:
         mine = and_(owned(scope), memories.c.document_id == document_id)
@@ -149,6 +155,13 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
             self._drop_vectors_of(scope, seqs)
             self._drop_terms(seqs)
             self._count_memories([(scope, -len(rows), -sum(row.term_count for row in rows))])
+            other = memories.alias()
+            heirs = select(other.c.superseded_by).where(
+                other.c.tenant_id == scope.tenant, other.c.user_id == scope.user_id, other.c.superseded_by.is_not(None)
+            )
+            columns = (memories.c.id, memories.c.superseded_by, memories.c.superseded_at)
+            for passage in self._connection.execute(select(*columns).where(mine, memories.c.id.in_(heirs))).all():
+                self.revive(scope, *passage)
             ids = select(memories.c.id).where(mine)
             self._connection.execute(
                 delete(memory_versions).where(*of(memory_versions, scope), memory_versions.c.memory_id.in_(ids))

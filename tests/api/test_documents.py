@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
 import httpx2
 
 from maas import PersonalMemoryBrain
 from maas.api.reading import BackgroundReading
-from maas.records import Scope
+from maas.records import Document, Scope
 from tests.api.problems import fields_of, problem_of
 from tests.conftest import FakeClock
 
@@ -49,6 +51,32 @@ def test_what_a_killed_server_left_is_read_on(brain: PersonalMemoryBrain, clock:
             time.sleep(0.02)
         assert state == "done"
     finally:
+        reading.stop()
+
+
+def test_a_document_that_waits_behind_another_is_being_read(brain: PersonalMemoryBrain) -> None:
+    first, second = (brain.add_document(f"The sea is calm. {n} " * 200, user_id="u") for n in (1, 2))
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(PersonalMemoryBrain):
+        def read_document(self, *names: Any, **options: Any) -> Document:
+            begun.set()
+            assert go_on.wait(30)
+            return super().read_document(*names, **options)
+
+    slow = brain.acting_as(brain.tenant, brain.actor)
+    slow.__class__ = Slow
+    reading = BackgroundReading()
+    try:
+        reading.add(slow, first)
+        reading.add(slow, second)
+        assert begun.wait(30)
+        assert reading.wait(brain, second, 0.05).state == "reading"
+        assert brain.get_document(second.id).state == "interrupted", "no reader has begun"
+        go_on.set()
+        assert reading.wait(brain, second, 30).state == "done"
+    finally:
+        go_on.set()
         reading.stop()
 
 

@@ -213,6 +213,10 @@ def test_a_large_file_is_read_as_it_goes(tmp_path: Path) -> None:
         ("mem0", '[{"text": "x"}]', "get_all"),
         ("chroma", "not a database", "no Chroma database"),
         ("zep", "{}", "thread_id"),
+        ("zep", "[1]", "not what zep exports"),
+        ("zep", '{"thread_id": "t", "messages": ["hi"]}', "not what zep exports"),
+        ("claude", '[{"uuid": "c", "chat_messages": [{"uuid": "m", "sender": "human", "content": "hi"}]}]', "claude"),
+        ("jsonl", '{"id": 1, "text": "' + "x" * 1_000_001 + '"}', "jsonl:1"),
     ],
 )
 def test_what_is_not_the_format_is_said_in_one_line(

@@ -39,6 +39,14 @@ def texts(brain: PersonalMemoryBrain) -> set[str]:
     return {memory.text for memory in brain.list(user_id="ana").results}
 
 
+def test_a_text_of_more_words_than_a_tsvector_holds_is_kept_whole(brain: PersonalMemoryBrain) -> None:
+    text = " ".join(f"{n:032x}" for n in range(30_000))
+    brain.store(text, user_id="ana")
+    assert texts(brain) == {text}
+    assert brain.recall(f"{17:032x}", user_id="ana", mode="lexical").results
+    assert brain.recall(text[:200], user_id="ana", mode="dense").results
+
+
 def test_a_server_that_is_down_is_503_and_its_return_is_noticed(brain: PersonalMemoryBrain, stopped: Server) -> None:
     brain.store("kept", user_id="ana")
     stopped.stop("immediate")

@@ -11,14 +11,14 @@ import pytest
 
 from maas import PersonalMemoryBrain, Settings
 from maas.backup import back_up, restore
-from maas.errors import ConflictError, NotFoundError, StorageError, UnavailableError
+from maas.errors import AuthenticationError, ConflictError, NotFoundError, StorageError, UnavailableError
 from tests.fakes import FakeEmbedder
 
 
 def filled(brain: PersonalMemoryBrain) -> None:
     brain.store("the boat is red", user_id="ana", key="boat", metadata={"n": 1})
     brain.store("the boat is blue", user_id="ana", key="boat")
-    brain.store("the dog is called Spark", user_id="ben", importance=0.5, expires_at="2035-01-01T00:00:00Z")
+    brain.store("the dog is called Spark", user_id="ben", importance=0.5, expires_at="2999-01-01T00:00:00Z")
 
 
 def everything(brain: PersonalMemoryBrain, *users: str) -> list[dict[str, Any]]:
@@ -122,6 +122,20 @@ def test_who_was_erased_since_stays_erased(settings: Settings, tmp_path: Path) -
         assert brain.list(user_id="ana").results == []
         assert len(brain.list(user_id="ben").results) == 1
         assert {backup.name for backup in brain.erase_user("ben").backups} == {"b.db"}
+
+
+def test_keys_that_have_ended_since_stay_ended(settings: Settings, tmp_path: Path) -> None:
+    with PersonalMemoryBrain(settings, embedder=FakeEmbedder()) as brain:
+        revoked, rotated, kept = (brain.create_key(name=name) for name in ("revoked", "rotated", "kept"))
+        back_up(settings, tmp_path / "b.db")
+        brain.revoke_key(revoked.id)
+        brain.rotate_key(rotated.id, grace_seconds=3600)
+    restore(settings, tmp_path / "b.db", replace=True)
+    with PersonalMemoryBrain(settings, embedder=FakeEmbedder()) as brain:
+        with pytest.raises(AuthenticationError):
+            brain.authenticate(revoked.key)
+        assert brain.authenticate(rotated.key).expires_at is not None
+        assert brain.authenticate(kept.key).expires_at is None
 
 
 def test_export_and_import_are_identical(brain: PersonalMemoryBrain, tmp_path: Path) -> None:

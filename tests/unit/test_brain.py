@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -404,7 +404,7 @@ def test_erasure_leaves_nothing_in_the_file(brain: PersonalMemoryBrain, settings
 
 def test_export_and_import_round_trip(brain: PersonalMemoryBrain, tmp_path: Any, embedder: FakeEmbedder) -> None:
     old = only_id(brain, "I live in Tokyo", metadata={"ü": [1, None]}, importance=0.25, key="home")
-    only_id(brain, "I live in Osaka", supersedes=old, expires_at="2030-01-01T00:00:00Z")
+    only_id(brain, "I live in Osaka", supersedes=old, expires_at="2999-01-01T00:00:00Z")
     brain.update(old, importance=0.5)
     lines = list(brain.export_user("u"))
     with PersonalMemoryBrain(Settings(data_dir=tmp_path / "copy"), embedder=embedder) as copy:
@@ -519,3 +519,55 @@ def test_closing_twice_and_a_folder_that_cannot_be_written(settings: Settings, t
 def test_other_numbers_in_words_are_no_twins(first: str, second: str) -> None:
     assert not may_be_twins(f"I have {first}", f"I have {second}")
     assert may_be_twins(f"I have {first}", f"I own {first}")
+
+
+@pytest.mark.parametrize("dedupe", ["exact", "semantic"])
+def test_what_is_said_again_lives_as_long_as_it_was_said_to(
+    brain: PersonalMemoryBrain, clock: FakeClock, dedupe: str
+) -> None:
+    soon, later = clock() + timedelta(hours=1), clock() + timedelta(days=1)
+    first = brain.store("meeting at 3", user_id="u", expires_at=later).results[0]
+    assert brain.store("meeting at 3", user_id="u", expires_at=soon, dedupe=dedupe).results[0].event == "NONE"
+    assert brain.get(first.id).expires_at == later
+    again = brain.store("meeting at 3", user_id="u", dedupe=dedupe).results[0]
+    assert (again.event, again.id) == ("UPDATE", first.id)
+    assert brain.store("meeting at 3", user_id="u", expires_at=soon, dedupe=dedupe).results[0].event == "NONE"
+    lunch = {"text": "lunch at 1", "user_id": "u", "dedupe": dedupe}
+    brain.store_batch([{**lunch, "expires_at": soon}, lunch])
+    clock.advance(days=2)
+    assert texts(brain, "meeting")[0] == "meeting at 3"
+    assert texts(brain, "lunch")[0] == "lunch at 1"
+
+
+def test_what_has_expired_does_not_come_back_under_its_key(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    then = clock() + timedelta(minutes=1)
+    old = brain.store("secret PIN 1234", user_id="u", key="k", expires_at=clock() + timedelta(hours=1)).results[0]
+    clock.advance(hours=2)
+    new = brain.store("nothing here", user_id="u", key="k").results[0]
+    assert new.event == "ADD"
+    assert new.id != old.id
+    assert [entry.text for entry in brain.history(new.id).results] == ["nothing here"]
+    assert texts(brain, "PIN", as_of=then) == []
+
+
+def test_a_repetition_replaces_from_now_on(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    brain.store("I live in Tokyo", user_id="u", key="city")
+    clock.advance(days=30)
+    osaka = only_id(brain, "I live in Osaka")
+    clock.advance(days=1)
+    between = clock()
+    clock.advance(days=30)
+    brain.store("I live in Kyoto", user_id="u", key="city", supersedes=osaka)
+    assert brain.get(osaka).superseded_at == clock()
+    assert "I live in Osaka" in texts(brain, "where do I live", as_of=between)
+    assert texts(brain, "where do I live") == ["I live in Kyoto"]
+
+
+def test_what_is_told_of_the_same_time_in_the_same_words_stays_past(brain: PersonalMemoryBrain) -> None:
+    """As when a newer export of another service is imported."""
+    told = {"text": "Ana lives in Lima", "user_id": "u", "key": "mem0:1", "created_at": "2024-01-01T00:00:00Z"}
+    lima = brain.store(**told).results[0].id
+    only_id(brain, "Ana lives in Cusco", supersedes=lima)
+    assert brain.store(**told).results[0].event == "NONE"
+    assert texts(brain, "where does Ana live") == ["Ana lives in Cusco"]
+    assert brain.store(**told | {"created_at": None}).results[0].event == "UPDATE", "said anew"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -266,3 +267,59 @@ def test_switching_the_embedder_embeds_passages_again(settings: Settings) -> Non
     with PersonalMemoryBrain(settings, embedder=OtherFakeEmbedder()) as brain:
         brain.reindex()
         assert len(vectors(brain, document)) == document.passages
+
+
+def test_a_document_stored_again_lives_as_long_as_it_was_said_to(
+    streaming: PersonalMemoryBrain, clock: FakeClock
+) -> None:
+    lease = {"text": "the lease of the flat", "user_id": "u", "title": "Lease"}
+    streaming.store_document(**lease, expires_at=clock() + timedelta(hours=1))
+    kept = streaming.store_document(**lease)
+    assert streaming.store_document(**lease, expires_at=clock() + timedelta(hours=1)).id == kept.id
+    clock.advance(hours=2)
+    assert [hit.document_id for hit in streaming.recall("lease", user_id="u").results] == [kept.id]
+    streaming.add_document("for an hour", user_id="u", expires_at=clock() + timedelta(hours=1))
+    clock.advance(hours=2)
+    assert [one.id for one in streaming.list_documents(user_id="u").results] == [kept.id]
+
+
+def test_a_document_that_goes_leaves_what_its_passages_replaced(streaming: PersonalMemoryBrain) -> None:
+    tokyo = streaming.store("I live in Tokyo", user_id="u").results[0].id
+    document = streaming.store_document("I live in Osaka now.", user_id="u")
+    same = streaming.store("I live in Osaka now.", user_id="u", dedupe="semantic", supersedes=tokyo).results[0]
+    assert streaming.get(same.id).document_id == document.id
+    streaming.delete_document(document.id)
+    assert [hit.text for hit in streaming.recall("where", user_id="u").results] == ["I live in Tokyo"]
+
+
+def stop_half_way(document: Document) -> None:
+    if document.read_passages > CHECKPOINT:
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def half(streaming: PersonalMemoryBrain) -> Document:
+    with pytest.raises(KeyboardInterrupt):
+        streaming.store_document(BOOK, user_id="u", on_progress=stop_half_way)
+    return streaming.list_documents(user_id="u").results[0]
+
+
+def test_an_import_adds_no_passages_to_a_document_that_is_there(
+    streaming: PersonalMemoryBrain, half: Document, tmp_path: Path
+) -> None:
+    with PersonalMemoryBrain(Settings(data_dir=tmp_path / "b"), embedder=StreamingFakeEmbedder()) as other:
+        other.import_memories(list(streaming.export_user("u")))
+        other.read_document(half.id, user_id="u")
+        streaming.read_document(half.id)
+        report = other.import_memories(list(streaming.export_user("u")))
+        assert (report.imported, report.skipped) == (0, half.passages)
+        assert len(rows(other, half)) == half.passages
+
+
+def test_half_a_document_gives_no_vector_of_the_whole(half: Document, settings: Settings, tmp_path: Path) -> None:
+    with PersonalMemoryBrain(settings, embedder=FakeEmbedder()) as other:
+        assert other.read_document(half.id).vector is None
+        other.reindex()
+        whole = other.get_document(half.id).vector
+    with PersonalMemoryBrain(Settings(data_dir=tmp_path / "c"), embedder=FakeEmbedder()) as fresh:
+        assert whole == pytest.approx(fresh.store_document(BOOK, user_id="u").vector, abs=1e-2)

@@ -136,6 +136,7 @@ def nested(depth: int) -> dict[str, Any]:
         (nested(1_000), "filters.AND"),
         ({"NOT": nested(40)}, "filters.NOT"),
         ({"OR": [{"metadata.a": i} for i in range(300)]}, "filters.OR.255.metadata.a"),
+        ({"OR": [{"metadata.a": {"in": list(range(1_000))}}] * 11}, "filters.OR.10.metadata.a.in"),
         ({"city": "Tokyo"}, "filters.city"),
         ({"metadata": 1}, "filters.metadata"),
         ({"metadata.": 1}, "filters.metadata."),

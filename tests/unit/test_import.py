@@ -115,3 +115,31 @@ def test_an_export_that_was_cut_off_is_refused(brain: PersonalMemoryBrain) -> No
     assert brain.list(user_id="ana").results == []
     assert brain.import_memories(whole[1:9]).imported == 8
     assert brain.import_memories([*whole, *other]).imported == 17
+
+
+def test_what_a_cut_off_export_replaced_is_not_hidden(brain: PersonalMemoryBrain) -> None:
+    old = brain.store("I live in Tokyo", user_id="ana").results[0].id
+    brain.store("I live in Osaka", user_id="ana", supersedes=old)
+    lines = [line for line in brain.export_user("ana") if "memory" in line]
+    brain.erase_user("ana")
+    brain.import_memories([line for line in lines if line["memory"]["id"] == old])
+    assert [memory.text for memory in brain.list(user_id="ana").results] == ["I live in Tokyo"]
+    brain.erase_user("ana")
+    brain.import_memories(lines)
+    assert [memory.text for memory in brain.list(user_id="ana").results] == ["I live in Osaka"]
+
+
+def test_a_first_version_without_its_time_is_of_the_time_it_was_said(brain: PersonalMemoryBrain) -> None:
+    lines = exported(brain, 1, created_at="2024-01-01T00:00:00Z")
+    del lines[1]["history"][0]["valid_from"]
+    brain.import_memories(lines)
+    brain.update(lines[1]["memory"]["id"], text="another text")
+    then = brain.recall("memory", user_id="ana", as_of="2024-02-01T00:00:00Z").results
+    assert [hit.text for hit in then] == ["memory 0"]
+
+
+def test_a_version_beyond_the_memorys_own_is_refused(brain: PersonalMemoryBrain) -> None:
+    lines = exported(brain, 1)
+    lines[1]["history"][0]["version"] = 7
+    with pytest.raises(InvalidInputError, match="version 7 of a memory of version 1"):
+        brain.import_memories(lines)

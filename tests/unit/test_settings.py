@@ -114,6 +114,12 @@ def test_a_bad_value_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch
         load_settings()
 
 
+def test_a_list_in_the_environment_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAAS_REDACTION__KINDS", "card")
+    with pytest.raises(ConfigError, match=r"environment: .*redaction.* expected JSON"):
+        load_settings()
+
+
 def test_an_unknown_argument_is_refused() -> None:
     with pytest.raises(ConfigError, match="prot"):
         load_settings(server={"prot": 1})

@@ -87,6 +87,19 @@ def test_a_key_replaced_with_a_later_date_keeps_its_past(brain: PersonalMemoryBr
     assert texts(brain, "home", as_of="2024-03-01T00:00:00Z") == ["home is Tokyo"]
 
 
+def test_as_of_knows_who_spoke(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    said = {"role": "user", "name": "Melanie", "content": "I paint lakes"}
+    memory = brain.store(messages=[said], user_id="u").results[0].id
+    before = clock()
+    clock.advance(days=1)
+    asked = "What does Melanie paint"
+    now = brain.recall(asked, user_id="u").results[0].score
+    brain.update(memory, text="I draw hills")
+    then = brain.recall(asked, user_id="u", as_of=before).results[0]
+    assert then.text == "I paint lakes"
+    assert then.score > now / 2
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_as_of_holds_however_much_has_changed_since(
     brain: PersonalMemoryBrain, monkeypatch: pytest.MonkeyPatch, mode: str
