@@ -54,7 +54,11 @@ class Documents:
             ConflictError: the same text is being read by another process.
         """
         document = self.add_document(text, user_id=user_id, idempotency_key=idempotency_key, **fields)
-        return document if document.state == "done" else self.read_document(document.id, on_progress=on_progress)
+        return (
+            document
+            if document.state == "done"
+            else self.read_document(document.id, user_id=document.user_id, on_progress=on_progress)
+        )
 
     def add_document(self, text: str, *, user_id: str, idempotency_key: str | None = None, **fields: Any) -> Document:
         """Keep the text; :meth:`read_document` makes it recallable."""

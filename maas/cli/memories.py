@@ -70,7 +70,7 @@ def store(
         "dedupe": dedupe,
     }
     fields = {name: value for name, value in given.items() if value is not None}
-    said = sys.stdin.read() if text == "-" else text
+    said = sys.stdin.read().removesuffix("\n") if text == "-" else text  # `echo hi |` says hi
     with where.open() as target:
         response = target.store(said, user_id=user_id, **fields)
     if as_json:

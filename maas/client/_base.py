@@ -13,7 +13,8 @@ import httpx2
 from maas.client._answers import no_answer, retry_after
 from maas.client._requests import JSON, JSON_LINES, Call
 from maas.client._retries import REFUSED_STATUS, RETRIED_STATUS, Retries, may_pass, never_sent
-from maas.errors import MaasError
+from maas.errors import FieldError, InvalidInputError, MaasError
+from maas.fields import MAX_ID_LENGTH
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT = 30.0
@@ -60,7 +61,9 @@ class BaseClient:
         if call.content is not None:
             headers["Content-Type"] = JSON
         if call.keyed:
-            headers["Idempotency-Key"] = call.idempotency_key or self._ids()
+            headers["Idempotency-Key"] = (
+                self._ids() if call.idempotency_key is None else _sendable(call.idempotency_key)
+            )
         return {"method": call.method, "url": call.path, "params": call.params or None, "headers": headers}
 
     def _pause_after_answer(self, call: Call[Any], response: httpx2.Response, waits: list[float]) -> float | None:
@@ -83,6 +86,14 @@ class BaseClient:
 
     def _silence(self, error: httpx2.HTTPError) -> MaasError:
         return no_answer(error, self.base_url)
+
+
+def _sendable(key: str) -> str:
+    """Raises InvalidInputError."""
+    if not (0 < len(key) <= MAX_ID_LENGTH and key.isascii() and key.isprintable()):
+        message = f"must be 1 to {MAX_ID_LENGTH} printable ASCII characters, to travel in a header"
+        raise InvalidInputError(f"idempotency_key {message}", errors=[FieldError("idempotency_key", message)])
+    return key
 
 
 def upload_file() -> IO[bytes]:

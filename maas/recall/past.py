@@ -24,12 +24,17 @@ class Past:
     """The view at ``as_of``.
 
     Attributes:
-        versions: by row, what memories that were changed since had said.
-        vectors: theirs, (dim,) each, of those that hold most of the question's words; none in lexical mode.
+        versions: by row, what memories that were changed since had been.
+        seqs: those rows (n,) of them that have another text now.
+        word_shares: of these, the share of the question's words that each held then, (n,). Unlike BM25 it knows nothing
+            of rare words: what a memory no longer says is in no index.
+        vectors: theirs, (dim,) each, of those that held most of the question's words; none in lexical mode.
     """
 
     as_of: datetime
     versions: Mapping[int, Earlier]
+    seqs: NDArray[np.int64]
+    word_shares: NDArray[np.float64]
     vectors: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
@@ -41,28 +46,25 @@ class Past:
         encode: Callable[[Sequence[str]], Vectors] | None,
     ) -> Past:
         """``encode`` is None in lexical mode."""
-        past = cls(as_of, versions)
-        if encode is None or not versions:
-            return past
-        seqs = list(versions)
-        if len(seqs) > MAX_ENCODED:
-            shares = past.word_shares(np.array(seqs, np.int64), question)
-            seqs = [seqs[place] for place in np.argsort(-shares, kind="stable")[:MAX_ENCODED].tolist()]
-        return cls(as_of, versions, dict(zip(seqs, encode([_indexed(versions[seq]) for seq in seqs]), strict=True)))
-
-    def cosines(self, seqs: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of ``query`` (dim,) with the vectors of ``seqs`` (n,); NaN where there is none."""
-        found = (self.vectors.get(seq) for seq in seqs.tolist())
-        return np.array([np.nan if vector is None else float(vector @ query) for vector in found])
-
-    def word_shares(self, seqs: NDArray[np.int64], question: str) -> NDArray[np.float64]:
-        """Share of the question's words that each of ``seqs`` (n,) held then.
-
-        Unlike BM25 it knows nothing of rare words: what a memory no longer says is in no index.
-        """
+        texts = {
+            seq: indexed_text(earlier.entry.text, earlier.name)
+            for seq, earlier in versions.items()
+            if not earlier.same_text
+        }
         wanted = set(query_terms(question))
-        held = [wanted.intersection(document_terms(_indexed(self.versions[seq]))) for seq in seqs.tolist()]
-        return np.array([len(found) / max(1, len(wanted)) for found in held])
+        held = [len(wanted.intersection(document_terms(text))) for text in texts.values()]
+        shares = np.array(held, np.float64) / max(1, len(wanted))
+        seqs = np.array(list(texts), np.int64)
+        vectors: dict[int, NDArray[np.float32]] = {}
+        if encode is not None and texts:
+            chosen = seqs[np.argsort(-shares, kind="stable")[:MAX_ENCODED]].tolist()
+            vectors = dict(zip(chosen, encode([texts[seq] for seq in chosen]), strict=True))
+        return cls(as_of, versions, seqs, shares, vectors)
+
+    def cosines(self, query: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of ``query`` (dim,) with the vectors of ``seqs``, (n,); NaN where there is none."""
+        found = (self.vectors.get(seq) for seq in self.seqs.tolist())
+        return np.array([np.nan if vector is None else float(vector @ query) for vector in found])
 
     def as_known(self, seq: int, memory: Memory) -> Memory:
         """``memory`` as it was: its text of then, and not replaced yet."""
@@ -74,7 +76,3 @@ class Past:
         if memory.superseded_at is not None and memory.superseded_at > self.as_of:
             update |= {"superseded_by": None, "superseded_at": None}
         return memory.model_copy(update=update) if update else memory
-
-
-def _indexed(earlier: Earlier) -> str:
-    return indexed_text(earlier.entry.text, earlier.name)

@@ -172,16 +172,16 @@ def _named(layout: Layout, spoken: set[str]) -> Values:
 def _with_past(ranking: Ranking, question: Question) -> Ranking:
     """Memories that said something else at the time asked about are scored by that, and by nothing they say now."""
     past = question.past
-    if past is None or not past.versions:
+    if past is None or not len(past.seqs):
         return ranking
-    seqs = np.array(list(past.versions), np.int64)
+    seqs = past.seqs
     then = {name: np.zeros(len(seqs)) for name in ranking.parts}
     if question.vector is not None:
-        alone = past.cosines(seqs, question.vector)
+        alone = past.cosines(question.vector)
         then |= _vector_parts(question.mode, alone, alone)
     if question.mode != "dense":
         # As BM25 scores a word that occurs once in a memory of average length.
-        then["lexical"] = past.word_shares(seqs, question.text) / (1 + K1)
+        then["lexical"] = past.word_shares / (1 + K1)
     evidence = np.sum(list(then.values()), axis=0)
     scores = CURVES[question.mode].probabilities(evidence, ranking.background)
     said, stays = evidence > 0, ~np.isin(ranking.seqs, seqs)

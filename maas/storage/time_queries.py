@@ -47,7 +47,12 @@ class TimeQueries:
             other.memory_id == version.memory_id,
             other.valid_from <= where.as_of,
         )
-        query = select(memories.c.seq, memories.c.name.label("said_by"), memory_versions).join(memory_versions, same)
+        query = select(
+            memories.c.seq,
+            memories.c.name.label("said_by"),
+            (version.text == memories.c.text).label("same_text"),
+            memory_versions,
+        ).join(memory_versions, same)
         query = query.where(
             owned(scope),
             live(where),
@@ -56,4 +61,4 @@ class TimeQueries:
             version.version == valid.scalar_subquery(),
         )
         rows = self._transaction.connection.execute(query.order_by(memories.c.seq.desc()))
-        return {row.seq: Earlier(to_entry(row), row.said_by) for row in rows}
+        return {row.seq: Earlier(to_entry(row), row.said_by, bool(row.same_text)) for row in rows}

@@ -159,10 +159,11 @@ class SessionTurn:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A version that was valid at some time in the past, and who said it."""
+    """A version that was valid at some time in the past, who said it, and whether it says what the memory says now."""
 
     entry: HistoryEntry
     name: str | None
+    same_text: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,9 @@ class _Json:
         listed = select(literal(1)).select_from(element).where(matches).exists()
         if not (fold and isinstance(value, str)):
             return ByDialect(listed, self._found.op("@>")(_json([value])))
-        texts = func.jsonb_path_query(self._found, literal_column("'$[*] ? (@.type() == \"string\")'::jsonpath"))
+        # Strict, or it would look into lists in the list; silent, since this is asked of what is no list as well.
+        path: ColumnElement[Any] = literal_column("'strict $[*] ? (@.type() == \"string\")'::jsonpath")
+        texts = func.jsonb_path_query(self._found, path, literal_column("'{}'::jsonb"), true())
         text = texts.column_valued("found").op("#>>", return_type=Text())(literal([], ARRAY(Text)))
         return ByDialect(listed, select(literal(1)).where(folded(text) == value.casefold()).exists())
 

@@ -37,7 +37,7 @@ from maas.storage.tables import (
     vectors,
 )
 from maas.storage.upkeep_changes import UpkeepChanges
-from maas.storage.values import NewMemory, Remembered, Replacement, Unembedded
+from maas.storage.values import DocumentRow, NewMemory, Remembered, Replacement, Unembedded
 from maas.storage.vector_index import pack
 from maas.storage.where import owned
 
@@ -299,6 +299,11 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
     def tag(self, scope: Scope) -> str:
         """What the ids of the user's memories start with."""
         return str(self._touch_user(scope).tag)
+
+    def add_document(self, scope: Scope, row: DocumentRow, text: str | None) -> None:
+        own = self._touch_user(scope).tag
+        self._register_tags(scope, {tag_of(row.id)} - {own})  # one that was imported has its id from elsewhere
+        super().add_document(scope, row, text)
 
     def _register_tags(self, scope: Scope, tags: Collection[str]) -> None:
         for tag in tags:

@@ -83,6 +83,7 @@ def test_scores_filters_and_a_retriever(store: MaasVectorStore) -> None:
     either = {"OR": [{"city": "Lima"}, {"city": {"in": ["Oslo"]}}]}
     assert len(store.similarity_search("tea", filter=either)) == 2
     assert [d.id for d in store.similarity_search("tea", filter={"NOT": {"city": "Lima"}})] == ["1"]
+    assert [d.id for d in store.similarity_search("tea", filter={"NOT": [{"city": "Lima"}]})] == ["1"]
     assert [d.id for d in store.as_retriever(search_kwargs={"k": 1}).invoke("Lima")] == ["2"]
 
 

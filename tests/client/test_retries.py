@@ -11,7 +11,15 @@ import httpx2
 import pytest
 
 from maas.client import AsyncMaasClient, MaasClient
-from maas.errors import MaasError, NotFoundError, OverloadedError, RateLimitedError, TransportError, UnavailableError
+from maas.errors import (
+    InvalidInputError,
+    MaasError,
+    NotFoundError,
+    OverloadedError,
+    RateLimitedError,
+    TransportError,
+    UnavailableError,
+)
 
 STORED = {"results": [{"id": "1", "text": "x", "event": "ADD"}]}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -92,6 +100,13 @@ def test_each_call_has_a_key_of_its_own_unless_given() -> None:
         client.store("x", user_id="a", idempotency_key="mine")
     assert len(script.keys) == 3
     assert "mine" in script.keys
+
+
+@pytest.mark.parametrize("key", ["", "schlüssel", "a\nb", "x" * 257])
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    script = Script()
+    with script.client() as client, pytest.raises(InvalidInputError, match="idempotency_key must be"):
+        client.store("x", user_id="a", idempotency_key=key)
 
 
 def test_every_writing_post_carries_a_key_and_reading_ones_do_not() -> None:

@@ -86,6 +86,13 @@ def test_add_search_get_update_history_delete(memory: Any, user: str) -> None:
     assert [item["id"] for item in left] == [second["id"]]
 
 
+def test_messages_that_say_nothing_are_passed_over(memory: Any, user: str) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    turns = [{"role": "user", "content": "I row"}, call, {"role": "assistant", "content": " "}]
+    assert [result["memory"] for result in memory.add(turns, user_id=user)["results"]] == ["I row"]
+    assert memory.add([call], user_id=user) == {"results": []}
+
+
 def test_filters_are_mem0s(memory: Any, user: str) -> None:
     for city, n in (("Tokyo", 1), ("Oslo", 5), ("Lima", 9)):
         memory.add(f"sushi in {city}", user_id=user, run_id=city.lower(), metadata={"city": city, "n": n})

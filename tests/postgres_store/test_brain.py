@@ -35,6 +35,11 @@ def test_a_conversation_is_recalled_in_every_mode(brain: PersonalMemoryBrain) ->
         ]
     assert texts(brain, "tomatoes", filters={"metadata.place": {"in": [*map(str, range(999)), "garden"]}})
     assert texts(brain, "tomatoes", session_id="s", mode="lexical") == []
+    brain.store("nested", user_id="ana", metadata={"tags": [["Red"], "blue"]})
+    assert texts(brain, "nested", filters={"metadata.tags": {"icontains": "red"}}) == [], (
+        "a list in the list is no text"
+    )
+    assert texts(brain, "nested", filters={"metadata.tags": {"icontains": "BLUE"}}) == ["nested"]
     explained = brain.recall("how long is the boat", user_id="ana", explain=True).results
     assert any(hit.explain and hit.explain["neighbours"] > 0 for hit in explained)
 

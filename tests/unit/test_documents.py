@@ -316,6 +316,14 @@ def test_an_import_adds_no_passages_to_a_document_that_is_there(
         assert len(rows(other, half)) == half.passages
 
 
+def test_a_document_that_was_imported_unread_is_found_by_its_id(streaming: PersonalMemoryBrain, tmp_path: Path) -> None:
+    unread = streaming.add_document(BOOK, user_id="u")
+    with PersonalMemoryBrain(Settings(data_dir=tmp_path / "b"), embedder=StreamingFakeEmbedder()) as other:
+        other.import_memories(list(streaming.export_user("u")))
+        assert other.get_document(unread.id).passages == unread.passages
+        assert other.store_document(BOOK, user_id="u").id == unread.id
+
+
 def test_half_a_document_gives_no_vector_of_the_whole(half: Document, settings: Settings, tmp_path: Path) -> None:
     with PersonalMemoryBrain(settings, embedder=FakeEmbedder()) as other:
         assert other.read_document(half.id).vector is None

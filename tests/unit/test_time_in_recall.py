@@ -100,6 +100,19 @@ def test_as_of_knows_who_spoke(brain: PersonalMemoryBrain, clock: FakeClock) -> 
     assert then.score > now / 2
 
 
+def test_what_changed_but_its_text_is_found_by_its_text_without_encoding(
+    brain: PersonalMemoryBrain, clock: FakeClock, embedder: FakeEmbedder
+) -> None:
+    memory = store(brain, "the boat is red", importance=0.1)
+    then = clock()
+    clock.advance(days=1)
+    brain.update(memory, importance=0.9, metadata={"a": 1})
+    before = embedder.calls
+    (hit,) = brain.recall("boat", user_id="u", as_of=then).results
+    assert (hit.text, hit.importance, hit.metadata, hit.version) == ("the boat is red", 0.1, {}, 1)
+    assert embedder.calls == before + 1, "the question"
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_as_of_holds_however_much_has_changed_since(
     brain: PersonalMemoryBrain, monkeypatch: pytest.MonkeyPatch, mode: str

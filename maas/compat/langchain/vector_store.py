@@ -143,7 +143,7 @@ def _filters(filters: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     return {
         name: [_filters(part) for part in value]
-        if name in ("AND", "OR")
+        if name in ("AND", "OR") or (name == "NOT" and isinstance(value, list))
         else _filters(value)
         if name == "NOT"
         else value

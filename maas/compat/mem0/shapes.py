@@ -13,7 +13,7 @@ Messages = str | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 def turns_of(messages: Messages) -> list[dict[str, Any]]:
-    """Chat messages as maas takes them. System messages are left out, as mem0 does."""
+    """Chat messages as maas takes them. System messages are left out, as mem0 does, and those that say nothing."""
     said: Sequence[Mapping[str, Any]]
     if isinstance(messages, str):
         said = [{"role": "user", "content": messages}]
@@ -23,7 +23,8 @@ def turns_of(messages: Messages) -> list[dict[str, Any]]:
         said = messages
     else:
         raise ValueError(f"messages must be a str, a dict or a list of dicts; found {type(messages).__name__}")
-    return [_turn(message) for message in said if message.get("role") != "system"]
+    turns = [_turn(message) for message in said if message.get("role") != "system"]
+    return [turn for turn in turns if turn.get("content", "").strip()]  # a call of a tool has none
 
 
 def memory_item(memory: Memory) -> dict[str, Any]:
