@@ -64,17 +64,23 @@ def elements(path: Path, member: str, prefix: str = "item") -> Iterator[dict[str
         prefix: where the array stands, in ijson's words: ``item`` at the top, ``results.item`` under a key.
 
     Raises:
-        InvalidInputError: no JSON, or elements that are no objects.
+        InvalidInputError: no JSON, no array there, or elements that are no objects.
     """
+    array = prefix.removesuffix("item").removesuffix(".")
     for part in parts(path, member):
         place = path / part if path.is_dir() else path
         with opened(path, part) as file:
+            empty = True
             try:
                 for number, element in enumerate(ijson.items(file, prefix, use_float=True)):
                     if not isinstance(element, dict):
                         kind = type(element).__name__
                         raise InvalidInputError(f"{place}: element {number} is a {kind}, not an object")
+                    empty = False
                     yield element
+                file.seek(0)
+                if empty and not any((at, event) == (array, "start_array") for at, event, _ in ijson.parse(file)):
+                    raise InvalidInputError(f"{place} holds no list{f' under {array!r}' if array else ''}")
             except (ijson.JSONError, UnicodeDecodeError) as error:
                 raise InvalidInputError(f"{place} is no whole JSON file: {' '.join(str(error).split())}") from None
 

@@ -213,6 +213,8 @@ def test_a_large_file_is_read_as_it_goes(tmp_path: Path) -> None:
         ("mem0", '[{"text": "x"}]', "get_all"),
         ("chroma", "not a database", "no Chroma database"),
         ("zep", "{}", "thread_id"),
+        ("claude", '{"a": 1}', "no list"),
+        ("mem0", '{"a": 1}', "no list under 'results'"),
         ("zep", "[1]", "not what zep exports"),
         ("zep", '{"thread_id": "t", "messages": ["hi"]}', "not what zep exports"),
         ("claude", '[{"uuid": "c", "chat_messages": [{"uuid": "m", "sender": "human", "content": "hi"}]}]', "claude"),
