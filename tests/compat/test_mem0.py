@@ -144,6 +144,16 @@ def test_delete_all_takes_what_was_replaced_as_well(brain: PersonalMemoryBrain) 
     assert brain.list(user_id="ana", include_superseded=True).results == []
 
 
+def test_delete_all_takes_documents_as_a_whole(brain: PersonalMemoryBrain) -> None:
+    memory = Memory(brain=brain)
+    brain.store_document("The sea is calm. " * 200, user_id="ana", agent_id="bot")
+    brain.store("I row", user_id="ana", agent_id="bot")
+    kept = brain.store_document("The lake is calm.", user_id="ana")
+    memory.delete_all(user_id="ana", agent_id="bot")
+    assert [one.id for one in brain.list_documents(user_id="ana").results] == [kept.id]
+    assert {one.document_id for one in brain.list(user_id="ana").results} == {kept.id}
+
+
 def test_threshold_and_explain(memory: Any, user: str) -> None:
     memory.add("the cat sleeps", user_id=user)
     (hit,) = memory.search("the cat sleeps", filters={"user_id": user}, explain=True)["results"]

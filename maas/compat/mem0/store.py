@@ -100,8 +100,14 @@ class Mem0Store:
         if owner.whole_user:
             self._target.erase_user(owner.user_id)
             return
+        documents = set[str]()
         for memory in list(every(self._target, include_superseded=True, **owner.fields())):
-            self._target.delete(memory.id, user_id=owner.user_id)
+            if memory.document_id is None:
+                self._target.delete(memory.id, user_id=owner.user_id)
+            else:  # a passage goes with its document
+                documents.add(memory.document_id)
+        for document_id in documents:
+            self._target.delete_document(document_id, user_id=owner.user_id)
 
     def history(self, memory_id: str) -> list[dict[str, Any]]:
         """Empty for a memory that was deleted: maas forgets its versions with it."""
