@@ -179,25 +179,25 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
     def _store_items(
         self, items: Sequence[Item], idempotency_key: str | None, requests: Sequence[Request]
     ) -> StoreResponse:
-        now, left = self._clock(), set[tuple[Scope, str]]()
+        now, moved = self._clock(), dict[str, tuple[Scope, Memory]]()
         self._purge_taken_keys(items, now)
 
-        def forget(transaction: WriteTransaction, scope: Scope, before: Memory) -> None:
-            self._contexts.forget(transaction, scope, [before])
-            if before.session_id is not None:
-                left.add((scope, before.session_id))
+        def forget(transaction: WriteTransaction, scope: Scope, memories: Sequence[Memory]) -> None:
+            self._contexts.forget(transaction, scope, memories)
+            moved.update({memory.id: (scope, memory) for memory in memories})
 
         fingerprint = self._embedder.fingerprint
         storer = Storer(self._store, self._encode_all, fingerprint, self.actor, self._ids, self.settings.dedupe, forget)
         response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), now)
         changed: dict[tuple[Scope, str], list[str]] = {}
         for item, result in zip(items, response.results, strict=True):
-            if item.session_id and result.event != "NONE":
+            if item.session_id and (result.event == "ADD" or result.id in moved):
                 changed.setdefault((item.scope, item.session_id), []).append(result.id)
         for (scope, session_id), ids in sorted(changed.items(), key=str):
             self._contexts.settle(scope, session_id, changed=ids)
-        for scope, session_id in sorted(left, key=str):
-            self._contexts.settle(scope, session_id)
+        for scope, before in moved.values():
+            if before.session_id is not None:
+                self._contexts.settle(scope, before.session_id, around=(before.created_at, before.created_at))
         return response
 
     def _purge_taken_keys(self, items: Sequence[Item], now: datetime) -> None:
@@ -212,7 +212,12 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             held = {scope: transaction.by_key(scope, taken).values() for scope, taken in keys.items()}
         for scope, memories in held.items():
             if any(memory.expires_at is not None and memory.expires_at <= now for memory in memories):
+                with self._store.read() as transaction:
+                    gone = {memory.id for memory in transaction.expired(scope, now)}
                 self._purge_user(scope, now)
+                for item in items:
+                    if item.scope == scope and item.supersedes in gone:
+                        item.supersedes = None
 
     # -- recall --------------------------------------------------------------------------------------------------
 
@@ -317,8 +322,8 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
                     transaction.replace(scope, self._embedder.fingerprint, row)
                     self._record(transaction, "update", scope, memory_id)
                 repeatable.remember(transaction, {scope.user_id}, {"id": memory_id}, now)
-            if after.session_id is not None:
-                self._contexts.settle(scope, after.session_id)
+            if after.session_id is not None and vector is not None:
+                self._contexts.settle(scope, after.session_id, changed=[after.id])
             return after
 
     def delete(self, memory_id: str, *, user_id: str | None = None) -> Deleted:
@@ -335,7 +340,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             transaction.delete(scope, memory_id)
             self._record(transaction, "delete", scope, memory_id)
         if memory.session_id is not None:
-            self._contexts.settle(scope, memory.session_id)
+            self._contexts.settle(scope, memory.session_id, around=(memory.created_at, memory.created_at))
         return Deleted(id=memory_id)
 
     # -- all of a user -------------------------------------------------------------------------------------------

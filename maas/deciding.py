@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from maas.errors import FieldError, InvalidInputError
-from maas.items import Item, Vector, indexed_text
+from maas.items import Item, Vector, indexed_text, text_hash
 from maas.records import Event, Memory, Scope
 from maas.storage.protocol import ReadTransaction
 from maas.storage.values import Where
@@ -32,7 +32,7 @@ class Decision:
     def needs_vector(self) -> bool:
         if self.event == "UPDATE":
             assert self.before is not None
-            return indexed_text(self.before.text, self.before.name) != self.item.indexed_text
+            return indexed_text(self.before.text, self.before.name) != indexed_text(self.memory.text, self.memory.name)
         return self.event == "ADD"
 
 
@@ -87,9 +87,15 @@ class _Decider:
             if decision.before is not None:  # what it said before is known no more, and it is current
                 self._forget(decision.before.id)
                 self._hidden.discard(decision.before.id)
-            self._by_hash[item.text_hash] = decision.memory
-            if item.key is not None:
-                self._by_key[item.key] = decision.memory
+                kept = [(v, m) for v, m in self._added if m.id != decision.memory.id]
+                if not decision.needs_vector:  # in the same words
+                    kept += [(v, decision.memory) for v, m in self._added if m.id == decision.memory.id]
+                self._added = kept
+            memory = decision.memory
+            words = text_hash(memory.text, memory.role, memory.name, memory.agent_id, memory.session_id)
+            self._by_hash[words] = memory
+            if memory.key is not None:
+                self._by_key[memory.key] = memory
             if item.vector is not None:
                 self._added.append((item.vector, decision.memory))
         if item.supersedes is not None and item.supersedes != decision.memory.id:
@@ -118,6 +124,8 @@ class _Decider:
         """Said again: it lives as long as the longest-lived of those who say it."""
         if known.expires_at is None or (item.expires_at is not None and item.expires_at <= known.expires_at):
             return Decision(item, "NONE", known)
+        if known.document_id is not None:  # a passage stays whole, and goes with its document
+            return self._add(item)
         change = {"expires_at": item.expires_at, "updated_at": self._now, "version": known.version + 1}
         return Decision(item, "UPDATE", known.model_copy(update=change), before=known)
 
@@ -153,7 +161,7 @@ class _Decider:
         values["superseded_by"] = values["superseded_at"] = None
         merged = known.model_copy(update=values)
         # What is told of the same time in the same words was not said anew, and is the past if it was before.
-        told = item.created_at is not None and merged.same_as(
+        told = (item.created_at is not None and item.supersedes is None) and merged.same_as(
             known.model_copy(update={"superseded_by": None, "superseded_at": None})
         )
         if told or (merged.same_as(known) and known.id not in self._hidden):

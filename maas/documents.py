@@ -70,9 +70,12 @@ class Documents:
             answered = repeatable.replay(transaction, now)
             known = transaction.document(scope, answered["id"]) if answered else None
             known = known or transaction.document_by_hash(scope, _hash(request))
-            if known is not None and answered is None and not _lasts(known, request.expires_at, now):
+            if known is not None and answered is None and _is_over(known, now):
                 transaction.delete_document(scope, known.id)
                 known = None
+            elif known is not None and answered is None and not _lasts(known, request.expires_at):
+                transaction.keep_document(scope, known.id, request.expires_at)
+                known = transaction.document(scope, known.id)
             if known is None:
                 given = request.model_dump(exclude={"text", "created_at"})
                 known = DocumentRow(
@@ -169,11 +172,9 @@ def _is_over(document: DocumentRow, now: datetime) -> bool:
     return document.expires_at is not None and document.expires_at <= now
 
 
-def _lasts(document: DocumentRow, until: datetime | None, now: datetime) -> bool:
+def _lasts(document: DocumentRow, until: datetime | None) -> bool:
     """Whether it is kept as long as something that is kept ``until`` then, or for ever."""
-    if document.expires_at is None or _is_over(document, now):
-        return document.expires_at is None
-    return until is not None and until <= document.expires_at
+    return document.expires_at is None or (until is not None and until <= document.expires_at)
 
 
 def _hash(request: DocumentRequest) -> bytes:

@@ -32,7 +32,7 @@ from maas.requests import invalid_input
 from maas.storage.protocol import MemoryStore, WriteTransaction
 from maas.storage.values import DocumentRow, NewMemory
 from maas.storing import version_entry
-from maas.transfer import DocumentLine, HeaderLine, MemoryLine, VersionFields
+from maas.transfer import DocumentLine, HeaderLine, MemoryFields, MemoryLine, VersionFields
 
 PAGE = 500
 """Memories that are encoded and written together."""
@@ -155,6 +155,7 @@ class Importer:
         lines = reembedded = 0
         users: set[str] = set()
         superseders: set[tuple[Scope, str]] = set()
+        left: list[tuple[Scope, MemoryFields]] = []
         spooled = memories.read()
         while page := list(islice(spooled, PAGE)):
             by_scope: dict[Scope, list[tuple[_Parsed, Vector | None]]] = defaultdict(list)
@@ -166,6 +167,9 @@ class Importer:
                 users.add(scope.user_id)
                 ours = [(p, made) for p, made in own if (scope, p.line.memory.document_id) not in documents]
                 new = self._insert(transaction, scope, ours, now)
+                added = {parsed.line.memory.id for parsed in new}
+                known = [parsed.line.memory for parsed, _ in ours if parsed.line.memory.id not in added]
+                left += [(scope, memory) for memory in known if memory.superseded_by is not None]
                 superseders |= {(scope, by) for p in new if (by := p.line.memory.superseded_by) is not None}
                 imported[scope] += len(new)
                 reembedded += sum(parsed.vector is None for parsed in new)
@@ -173,6 +177,8 @@ class Importer:
         for scope, superseder in superseders:  # of an export that was cut off, it may be missing
             if not transaction.existing_ids(scope, [superseder]):
                 transaction.revive(scope, superseder)
+        for scope, memory in left:
+            _supersede_again(transaction, scope, memory, now)
         for scope, count in imported.items():
             if count:
                 record(transaction, scope.tenant, self._actor, "import", now, user_id=scope.user_id, count=count)
@@ -333,6 +339,16 @@ def _document_row(line: DocumentLine, scope: Scope, now: datetime) -> DocumentRo
         fingerprint=fingerprint,
         vector=None if vector is None else base64.b64decode(vector),
     )
+
+
+def _supersede_again(transaction: WriteTransaction, scope: Scope, line: MemoryFields, now: datetime) -> None:
+    """What was there, and current, is the past if it has been replaced since, and what replaced it is there now."""
+    known = transaction.get(scope, line.id)
+    if known is None or known.superseded_by is not None or known.version != line.version:
+        return
+    by, at = line.superseded_by, line.superseded_at
+    if by is not None and at is not None and transaction.existing_ids(scope, [by]):
+        transaction.supersede(scope, line.id, by, at, now)
 
 
 def _said_at(version: VersionFields, memory: Memory) -> datetime:

@@ -8,6 +8,7 @@ from typing import Any
 
 from maas.auditing import record
 from maas.embedders.protocol import Embedder, Vectors
+from maas.errors import UnavailableError
 from maas.fields import Identifier
 from maas.ids import erased_id
 from maas.importer import Importer
@@ -56,7 +57,11 @@ class Portability:
                 subject=receipt.sha256,
                 count=before["memories"],
             )
-        return receipt.model_copy(update={"wiped": self._store.wipe()})
+        try:
+            wiped = self._store.wipe()
+        except UnavailableError:  # another process is writing; erased it is, and the next purge overwrites it
+            wiped = False
+        return receipt.model_copy(update={"wiped": wiped})
 
     def export_user(self, user_id: str) -> Iterator[dict[str, Any]]:
         """JSON-able lines, a header first: memories with their versions and vectors, on one snapshot."""

@@ -137,7 +137,7 @@ class Reading:
     ) -> None:
         fingerprint = self._embedder.fingerprint
         tag = transaction.tag(scope)
-        named = [_with_id(new, tag + self._new_id()) for new in fresh]
+        named = [_as_kept(new, tag + self._new_id(), row.expires_at) for new in fresh]
         transaction.insert(fingerprint, {scope: named})
         changes: dict[str, Any] = {
             "read_passages": row.read_passages + len(fresh),
@@ -204,8 +204,8 @@ def read_again(
         transaction.change_document(scope, row.id, vector=whole, fingerprint=embedder.fingerprint)
 
 
-def _with_id(new: NewMemory, memory_id: str) -> NewMemory:
-    memory = new.memory.model_copy(update={"id": memory_id})
+def _as_kept(new: NewMemory, memory_id: str, until: datetime | None) -> NewMemory:
+    memory = new.memory.model_copy(update={"id": memory_id, "expires_at": until})
     history = [entry.model_copy(update={"memory_id": memory_id}) for entry in new.history]
     return NewMemory(memory, new.text_hash, new.terms, new.vector, new.stored_at, history)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from maas.auditing import record
-from maas.deciding import Decision, decide
+from maas.deciding import PROVISIONAL, Decision, decide
 from maas.embedders.protocol import Vectors
 from maas.idempotency import Repeatable
 from maas.items import Item, Vector, indexed_text, text_hash
@@ -24,8 +24,8 @@ from maas.settings import DedupeSettings
 from maas.storage.protocol import MemoryStore, ReadTransaction, WriteTransaction
 from maas.storage.values import NewMemory, Replacement, Where
 
-Forget = Callable[[WriteTransaction, Scope, Memory], None]
-"""Called with a memory as it was, before another takes its place."""
+Forget = Callable[[WriteTransaction, Scope, Sequence[Memory]], None]
+"""Called with memories as they are, before others take their places."""
 
 SIMILAR_SHOWN = 5
 # Beyond this many comparisons a request would wait for a courtesy: a large batch into a large memory.
@@ -108,6 +108,8 @@ def apply(
     """Write what was decided; returns the id of each decision's memory."""
     ids: dict[tuple[Scope, str], str] = {}
     added: dict[Scope, list[NewMemory]] = defaultdict(list)
+    for scope, moving in _moving(decisions).items():
+        forget(transaction, scope, moving)
     for decision in decisions:
         if decision.event == "ADD":
             scope = decision.item.scope
@@ -121,8 +123,6 @@ def apply(
             memory = decision.memory.model_copy(update={"id": memory_id})
             dated = decision.item.created_at is not None
             row = replacement(memory, decision.before, decision.item.vector, actor, dated=dated)
-            if row.vector is not None or _place(memory) != _place(decision.before):
-                forget(transaction, decision.item.scope, decision.before)
             transaction.replace(decision.item.scope, fingerprint, row)
         old = decision.item.supersedes
         if old is not None and old != memory_id:
@@ -186,6 +186,23 @@ def replacement(
         terms=document_terms(indexed_text(memory.text, memory.name)) if changed else None,
         vector=vector if changed else None,
     )
+
+
+def _moving(decisions: Sequence[Decision]) -> dict[Scope, list[Memory]]:
+    """By user, memories of the store, as they are, that get other words or another place in a session."""
+    first: dict[tuple[Scope, str], Memory] = {}
+    moving: dict[tuple[Scope, str], Memory] = {}
+    for decision in decisions:
+        before = decision.before
+        if before is not None and not before.id.startswith(PROVISIONAL):
+            key = decision.item.scope, before.id
+            stored = first.setdefault(key, before)
+            if decision.needs_vector or _place(decision.memory) != _place(before):
+                moving[key] = stored
+    found: dict[Scope, list[Memory]] = defaultdict(list)
+    for (scope, _), memory in moving.items():
+        found[scope].append(memory)
+    return found
 
 
 def _place(memory: Memory) -> tuple[str | None, datetime]:

@@ -16,7 +16,8 @@ from maas.records import Memory
 from maas.storage.values import Earlier
 
 MAX_ENCODED = 1_000
-"""So many of the memories that were changed since are encoded as they were; the others are found by words alone."""
+"""So many of the memories that were changed since are encoded as they were; the others are found by words alone,
+and in dense mode not at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,16 +46,3 @@ def packed(turns: Sequence[T]) -> Iterator[tuple[T, ...]]:
         terms += turn.terms
     if window:
         yield tuple(window)
-
-
-def reach(turns: Sequence[Turn], place: int) -> range:
-    """Places that may share a window with the one at ``place``, or move to another when it comes, changes or goes."""
-    first, terms = place, 0
-    while first > 0 and terms < WINDOW_TERMS:
-        first -= 1
-        terms += turns[first].terms
-    end, terms = place + 1, 0
-    while end < len(turns) and (terms < WINDOW_TERMS or not begins_window(turns[end].seq)):
-        terms += turns[end].terms
-        end += 1
-    return range(first, end)

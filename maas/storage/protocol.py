@@ -223,6 +223,9 @@ class WriteTransaction(ReadTransaction, Protocol):
 
     def drop_source(self, scope: Scope, document_id: str) -> None: ...
 
+    def keep_document(self, scope: Scope, document_id: str, until: datetime | None) -> None:
+        """The document and its passages expire then; None: never."""
+
     def delete_document(self, scope: Scope, document_id: str) -> None:
         """Remove the document, what waits to be read of it, and its passages with vectors, terms and versions."""
 

@@ -146,6 +146,12 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
         newer = {"superseded_by": superseded_by, "superseded_at": superseded_at}
         statements.REVIVE.run(self._driver, **owner(scope), id=gone, revision=user.revision, **newer)
 
+    def keep_document(self, scope: Scope, document_id: str, until: datetime | None) -> None:
+        user = self._touch_user(scope)
+        passages = and_(owned(scope), memories.c.document_id == document_id)
+        self._connection.execute(update(memories).where(passages).values(expires_at=until, revision=user.revision))
+        self.change_document(scope, document_id, expires_at=until)
+
     def delete_document(self, scope: Scope, document_id: str) -> None:
         mine = and_(owned(scope), memories.c.document_id == document_id)
         rows = self._connection.execute(select(memories.c.seq, memories.c.term_count).where(mine)).all()
@@ -160,8 +166,10 @@ class Writer(UpkeepChanges, DocumentChanges, SessionChanges):
                 other.c.tenant_id == scope.tenant, other.c.user_id == scope.user_id, other.c.superseded_by.is_not(None)
             )
             columns = (memories.c.id, memories.c.superseded_by, memories.c.superseded_at)
-            for passage in self._connection.execute(select(*columns).where(mine, memories.c.id.in_(heirs))).all():
-                self.revive(scope, *passage)
+            for passage in self._connection.execute(select(memories.c.id).where(mine, memories.c.id.in_(heirs))).all():
+                # Each is asked for anew: one passage may have superseded another.
+                heir = select(*columns).where(owned(scope), memories.c.id == passage.id)
+                self.revive(scope, *self._connection.execute(heir).one())
             ids = select(memories.c.id).where(mine)
             self._connection.execute(
                 delete(memory_versions).where(*of(memory_versions, scope), memory_versions.c.memory_id.in_(ids))

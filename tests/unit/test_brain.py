@@ -571,3 +571,34 @@ def test_what_is_told_of_the_same_time_in_the_same_words_stays_past(brain: Perso
     assert brain.store(**told).results[0].event == "NONE"
     assert texts(brain, "where does Ana live") == ["Ana lives in Cusco"]
     assert brain.store(**told | {"created_at": None}).results[0].event == "UPDATE", "said anew"
+
+
+def test_a_batch_that_prolongs_and_then_changes_a_memory(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    soon, later = clock() + timedelta(hours=1), clock() + timedelta(hours=2)
+    batch = [
+        {"text": "the code is 1", "key": "k", "expires_at": soon},
+        {"text": "the code is 1"},
+        {"text": "the code is 2", "key": "k"},
+        {"text": "we sail at noon", "dedupe": "semantic", "expires_at": soon},
+        {"text": "we sail at noon", "dedupe": "semantic", "expires_at": later},
+        {"text": "we sail at noon", "dedupe": "semantic"},
+        {"text": "we sail at noon"},
+    ]
+    results = brain.store_batch([{**item, "user_id": "u"} for item in batch]).results
+    assert [result.event for result in results] == ["ADD", "UPDATE", "UPDATE", "ADD", "UPDATE", "UPDATE", "NONE"]
+    assert {memory.text for memory in brain.list(user_id="u").results} == {"the code is 2", "we sail at noon"}
+
+
+def test_what_is_told_again_and_supersedes_is_said_anew(brain: PersonalMemoryBrain) -> None:
+    tokyo = {"text": "I live in Tokyo", "user_id": "u", "key": "city", "created_at": "2024-01-01T00:00:00Z"}
+    first = brain.store(**tokyo).results[0].id
+    osaka = only_id(brain, "I live in Osaka", supersedes=first)
+    assert brain.store(**tokyo, supersedes=osaka).results[0].event == "UPDATE"
+    assert texts(brain, "where do I live") == ["I live in Tokyo"]
+
+
+def test_what_has_expired_may_still_be_named_as_superseded(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    old = brain.store("the door is 1", user_id="u", key="door", expires_at=clock() + timedelta(hours=1)).results[0].id
+    clock.advance(hours=2)
+    brain.store("the door is 2", user_id="u", key="door", supersedes=old)
+    assert texts(brain, "door") == ["the door is 2"]

@@ -113,6 +113,20 @@ def test_appending_reads_the_open_window_alone(make: Make) -> None:
     assert embedder.passes == [[*TALK[5:], "Wait for me."]]
 
 
+def test_what_changes_no_words_reads_nothing_again(make: Make) -> None:
+    embedder = ContextualFakeEmbedder()
+    brain = make(embedder)
+    turn = {"text": TALK[0], "user_id": "u", "session_id": "s", "key": "k", "created_at": START}
+    ids = [brain.store(**turn).results[0].id]
+    brain.store_messages(talk(TALK[1:], 1), user_id="u", session_id="s")
+    embedder.passes.clear()
+    brain.store(**turn, metadata={"a": 1})
+    brain.update(ids[0], importance=0.5)
+    assert embedder.passes == []
+    brain.delete(ids[0])
+    assert embedder.passes == [TALK[1:4]], "the windows behind are the same"
+
+
 def test_a_turn_told_late_takes_its_place_by_time(make: Make) -> None:
     in_order, late = make(), make()
     in_order.store_messages(talk(TALK[:3]), user_id="u", session_id="s")
@@ -281,6 +295,8 @@ def test_whatever_happens_each_turn_has_read_the_window_it_stands_in(make: Make,
         if what == "store":
             ids.append(brain.store(**turn(step)).results[0].id)
         elif what == "batch":
+            batch = [turn(step + 100 * n) | {"key": drawn.choice("abcxyz")} for n in range(12)]
+            brain.store_batch(batch)
             ids += [r.id for r in brain.store_batch([turn(step + 100 * n) for n in (1, 2, 3)]).results]
         elif what == "key":
             brain.store(**turn(step), key=drawn.choice("xyz"))

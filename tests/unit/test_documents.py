@@ -273,14 +273,36 @@ def test_a_document_stored_again_lives_as_long_as_it_was_said_to(
     streaming: PersonalMemoryBrain, clock: FakeClock
 ) -> None:
     lease = {"text": "the lease of the flat", "user_id": "u", "title": "Lease"}
-    streaming.store_document(**lease, expires_at=clock() + timedelta(hours=1))
-    kept = streaming.store_document(**lease)
-    assert streaming.store_document(**lease, expires_at=clock() + timedelta(hours=1)).id == kept.id
+    kept = streaming.store_document(**lease, expires_at=clock() + timedelta(hours=1))
+    assert streaming.store_document(**lease).id == kept.id, "not read again"
+    assert streaming.store_document(**lease, expires_at=clock() + timedelta(hours=1)).expires_at is None
     clock.advance(hours=2)
     assert [hit.document_id for hit in streaming.recall("lease", user_id="u").results] == [kept.id]
     streaming.add_document("for an hour", user_id="u", expires_at=clock() + timedelta(hours=1))
     clock.advance(hours=2)
     assert [one.id for one in streaming.list_documents(user_id="u").results] == [kept.id]
+
+
+def test_passages_read_after_a_document_is_prolonged_last_as_long(
+    streaming: PersonalMemoryBrain, clock: FakeClock
+) -> None:
+    ends = clock() + timedelta(hours=1)
+
+    def prolong(document: Document) -> None:
+        if document.read_passages <= CHECKPOINT:
+            streaming.add_document(BOOK, user_id="u")
+
+    document = streaming.store_document(BOOK, user_id="u", expires_at=ends, on_progress=prolong)
+    assert {one.memory.expires_at for one in rows(streaming, document)} == {None}
+
+
+def test_a_passage_said_again_stays_the_documents(streaming: PersonalMemoryBrain, clock: FakeClock) -> None:
+    ends = clock() + timedelta(hours=1)
+    streaming.store_document("I live in Osaka now.", user_id="u", expires_at=ends)
+    assert streaming.store("I live in Osaka now.", user_id="u", dedupe="semantic").results[0].event == "ADD"
+    clock.advance(hours=2)
+    streaming.purge()
+    assert [hit.document_id for hit in streaming.recall("Osaka", user_id="u").results] == [None]
 
 
 def test_a_document_that_goes_leaves_what_its_passages_replaced(streaming: PersonalMemoryBrain) -> None:

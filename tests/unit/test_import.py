@@ -124,7 +124,6 @@ def test_what_a_cut_off_export_replaced_is_not_hidden(brain: PersonalMemoryBrain
     brain.erase_user("ana")
     brain.import_memories([line for line in lines if line["memory"]["id"] == old])
     assert [memory.text for memory in brain.list(user_id="ana").results] == ["I live in Tokyo"]
-    brain.erase_user("ana")
     brain.import_memories(lines)
     assert [memory.text for memory in brain.list(user_id="ana").results] == ["I live in Osaka"]
 
