@@ -92,7 +92,7 @@ def _parsed(lines: Iterable[str], name: str, report: OnProgress) -> Iterator[dic
         if line.strip():
             try:
                 value = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidInputError(f"{name}:{number}: no JSON ({error}); expected what export wrote") from None
             if not isinstance(value, dict):
                 raise InvalidInputError(f"{name}:{number}: holds a {type(value).__name__}; expected an object")

@@ -45,7 +45,7 @@ def json_object(written: str | None, option: str) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(written)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"is no JSON: {error}", param_hint=option) from None
     if not isinstance(value, dict):
         raise typer.BadParameter(f"is a JSON {type(value).__name__}; expected an object", param_hint=option)

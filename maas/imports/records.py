@@ -63,7 +63,7 @@ def _starts_with_a_record(path: Path) -> bool:
     with opened(path, path.name) as file:
         try:
             return "memory" in json.loads(file.readline())
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
 
 
@@ -74,7 +74,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidInputError(f"{path}:{number}: no JSON ({error}); expected one object a line") from None
             if not isinstance(record, dict):
                 raise InvalidInputError(f"{path}:{number}: holds a {type(record).__name__}; expected an object")

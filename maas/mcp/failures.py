@@ -11,7 +11,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from mcp_types import INVALID_PARAMS
 
 from maas.auditing import REFUSALS, record_refusal
-from maas.errors import MaasError
+from maas.errors import MaasError, TransportError
 from maas.mcp.reach import reach
 
 P = ParamSpec("P")
@@ -30,7 +30,7 @@ def telling(translate: Callable[[MaasError], Exception]) -> Callable[[Callable[P
             try:
                 return handler(*args, **kwargs)
             except MaasError as error:
-                if error.status == _SAYS_NOTHING:
+                if error.status == _SAYS_NOTHING and not isinstance(error, TransportError):
                     raise
                 acting = reach.get().acting
                 if error.status in REFUSALS and acting is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from maas.recall.analysis import UNSPACED, WORD, document_terms, query_terms
@@ -45,11 +46,12 @@ def found_spans(text: str, question: str) -> list[Span]:
 def _within(word: str, offset: int, wanted: set[str]) -> list[Span]:
     """In a script without spaces a run of characters is no word: the terms are looked for inside it."""
     hits = [False] * len(word)
+    folded = word.casefold()
     for term in wanted:
-        place = word.casefold().find(term)
+        place = folded.find(term)
         while place >= 0:
             hits[place : place + len(term)] = [True] * len(term)
-            place = word.casefold().find(term, place + 1)
+            place = folded.find(term, place + 1)
     spans: list[Span] = []
     for place, hit in enumerate(hits[: len(word)]):
         if hit and spans and spans[-1][1] == offset + place:
@@ -77,7 +79,9 @@ def _window(text: str, spans: list[Span], width: int) -> Span:
     if len(text) <= width:
         return 0, len(text)
     starts = [max(0, first - _BEFORE) for first, _ in spans] or [0]
-    best = max(starts, key=lambda at: (sum(at <= first and last <= at + width for first, last in spans), -at))
+    firsts, lasts = [first for first, _ in spans], [last for _, last in spans]
+    # Spans lie one behind the other: those that begin before a window and those that end behind it are two runs.
+    best = max(starts, key=lambda at: (bisect_right(lasts, at + width) - bisect_left(firsts, at), -at))
     best = min(best, len(text) - width)
     start = text.find(" ", best, best + _BEFORE // 2) + 1 or best if best else 0
     end = start + width

@@ -20,10 +20,12 @@ Span = tuple[int, int]
 # As cards are written: without gaps, or in the groups that are printed on them, with one kind of gap.
 _GAP = "[ \u00a0\u202f-]"
 _CARD = re.compile(
-    rf"(?<!\w)(?<!\d[-.])(?:\d{{14,19}}"
+    rf"(?<![A-Za-z_])(?<!\d)(?<!\d[-.])(?:\d{{14,19}}"
     rf"|\d{{4}}({_GAP})\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{1,3}})?"
-    rf"|\d{{4}}({_GAP})\d{{6}}\2\d{{4,5}})(?!\w)(?![-.]\d)"
+    rf"|\d{{4}}({_GAP})\d{{6}}\2\d{{4,5}})(?![A-Za-z_])(?!\d)(?![-.]\d)"
 )
+# After the sixteen digits of most cards stands another number as often as three more of the card's: 12/27, 3 days ago.
+_SIXTEEN = re.compile(rf"(?:\d{{4}}{_GAP}){{3}}\d{{4}}(?={_GAP})")
 # Beginnings of the numbers that networks give out, and their lengths (ISO/IEC 7812): American Express; Diners Club;
 # Visa; Mastercard; Discover, JCB, UnionPay and Maestro.
 _NETWORKS = re.compile(
@@ -32,8 +34,21 @@ _NETWORKS = re.compile(
     r"|(?:60|6[245]|35|50|5[678])\d{14,17}"
 )
 
-_LOCAL = re.compile(r"[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,63}\Z")
-_DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(?:xn--[a-z0-9-]{2,59}|[^\W\d_]{2,63})(?![\w-])")
+# Thai to Khmer, kana, ideographs and hangul: a sentence goes on beside an address without a space.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+
+
+def _address(other: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Patterns of ``local`` and ``domain``, none of whose characters is of ``other``."""
+    letter, sign = rf"(?:(?![{other}])[^\W\d_])", rf"(?:(?![{other}])[^\W_])"
+    word = rf"(?:(?![{other}])\w)"
+    local = rf"(?:{word}|[!#$%&'*+/=?^`{{|}}~-])(?:{word}|[.!#$%&'*+/=?^`{{|}}~-]){{0,63}}\Z"
+    end = rf"(?:xn--[a-z0-9-]{{2,59}}|{letter}{{2,63}})(?!{word}|-)"
+    domain = rf"(?:{sign}(?:(?:{word}|-){{0,61}}{sign})?\.){{1,8}}{end}"
+    return re.compile(local), re.compile(domain)
+
+
+_ADDRESSES = (_address(_UNSPACED), _address("\0"))
 _WITH_PLUS = re.compile(r"[+＋]\D{0,3}\d")
 _DIALLED = re.compile(r"(?:\d\D{0,4}){7}")
 _FEWEST_DIGITS = 7
@@ -44,11 +59,17 @@ def cards(text: str) -> Iterator[Span]:
     """Numbers of 14 to 19 digits that a card network gives out, and whose check digit is right (ISO/IEC 7812-1)."""
     match = _CARD.search(text)
     while match:
-        digits = [unicodedata.digit(character) for character in match[0] if character.isdecimal()]
-        found = _NETWORKS.fullmatch("".join(map(str, digits))) and _luhn(digits)
-        if found:
-            yield match.span()
-        match = _CARD.search(text, match.end() if found else match.start() + 1)
+        shorter = _SIXTEEN.match(match[0])
+        ends = [match.end()] if shorter is None else [match.end(), match.start() + shorter.end()]
+        end = next((end for end in ends if _is_card(text[match.start() : end])), None)
+        if end is not None:
+            yield match.start(), end
+        match = _CARD.search(text, match.start() + 1 if end is None else end)
+
+
+def _is_card(written: str) -> bool:
+    digits = [unicodedata.digit(character) for character in written if character.isdecimal()]
+    return _NETWORKS.fullmatch("".join(map(str, digits))) is not None and _luhn(digits)
 
 
 def _luhn(digits: list[int]) -> bool:
@@ -60,10 +81,12 @@ def emails(text: str) -> Iterator[Span]:
     """``local@domain``, where the domain ends in letters."""
     at = text.find("@")
     while at >= 0:
-        local = _LOCAL.search(text, max(0, at - _LONGEST_LOCAL), at)
-        domain = _DOMAIN.match(text, at + 1, at + 1 + _LONGEST_DOMAIN) if local else None
-        if local and domain:
-            yield local.start(), domain.end()
+        for before, after in _ADDRESSES:
+            local = before.search(text, max(0, at - _LONGEST_LOCAL), at)
+            domain = after.match(text, at + 1, at + 1 + _LONGEST_DOMAIN) if local else None
+            if local and domain:
+                yield local.start(), domain.end()
+                break
         at = text.find("@", at + 1)
 
 

@@ -12,19 +12,20 @@ from collections.abc import Iterator
 from maas.redaction.finders import Span, missing
 
 # Each of these begins where no word goes on: from every place inside a long one they would read it again to its end.
-_ALONE = r"(?<![\w=+/-])"
+_ALONE = r"(?<![A-Za-z0-9_-])"
+_JWT = r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"
 _MORE = (
-    r"\bmaas_\w+_\w{32}",
-    r"\bgithub_pat_\w{22}",
-    r"\bsk-(?:ant|proj|svcacct)-[\w-]{20}",
-    r"\bsk_test_\w{24}",
-    r"\bAIza[\w-]{35}",
-    r"\bnpm_[A-Za-z0-9]{36}",
+    r"(?<![A-Za-z0-9])maas_[A-Za-z0-9]{1,64}_\w{32}",
+    r"(?<![A-Za-z0-9])github_pat_\w{22}",
+    r"(?<![A-Za-z0-9])sk-(?:ant|proj|svcacct)-[\w-]{20}",
+    r"(?<![A-Za-z0-9])sk_test_\w{24}",
+    r"(?<![A-Za-z0-9])AIza[\w-]{35}",
+    r"(?<![A-Za-z0-9])npm_[A-Za-z0-9]{36}",
     r":_authToken=[ \t]*[^\s]{1,200}",
 )
 # detect-secrets finds the beginning of a token; the rest of it belongs to the secret.
-_REST = re.compile(r"[\w+/=-]*(?:\.[\w+/=-]+)*")
-_KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]{0,40}-----|Private-MAC: *[0-9a-f]{0,64}")
+_REST = re.compile(r"[A-Za-z0-9_+/=-]*(?:\.[A-Za-z0-9_+/=-]+)*")
+_KEY_MARKS = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]{0,40}-----|Private-MAC: *[0-9a-f]{0,64}")
 _KEY_LINES = re.compile(r"[- \t]*\s*(?:[A-Za-z0-9+/=]{16,}\s{0,4})*")
 
 
@@ -45,28 +46,35 @@ class Keys:
             *(re.compile(_ALONE + pattern.pattern) for pattern in openai.OpenAIDetector.denylist),
             *(re.compile(pattern) for pattern in _MORE),
         ]
-        self._signed = [re.compile(_ALONE + pattern.pattern) for pattern in jwt.JwtTokenDetector.denylist]
+        self._signed = re.compile(_ALONE + _JWT)
 
     def __call__(self, text: str) -> Iterator[Span]:
         for pattern in self._patterns:
             yield from (span for span, _ in _tokens(pattern, text))
-        for pattern in self._signed:
-            yield from (span for span, found in _tokens(pattern, text) if self._is_jwt(found))
+        yield from (span for span, found in _tokens(self._signed, text) if self._is_jwt(found))
         yield from self._private_keys(text)
 
     def _private_keys(self, text: str) -> Iterator[Span]:
         """From the line that begins a key to the one that ends it, or as far as lines look like a key's."""
         begin = self._begins_key.search(text)
-        ended = True
+        mark = _KEY_MARKS.search(text, begin.end()) if begin else None
         while begin:
-            end = _KEY_ENDS.search(text, begin.end()) if ended else None
-            ended = end is not None
-            stop = end.end() if end else _lines_end(text, begin.end())
+            if mark is not None and mark.start() < begin.end():
+                mark = _KEY_MARKS.search(text, begin.end())
+            whole = mark is not None and _closes(mark[0], begin[0])
+            stop = mark.end() if mark is not None and whole else _lines_end(text, begin.end())
             start = begin.start()
             while start and text[start - 1] == "-":
                 start -= 1
             yield start, stop
             begin = self._begins_key.search(text, stop)
+
+
+def _closes(mark: str, begin: str) -> bool:
+    """Whether ``mark`` ends the very key that ``begin`` begins: a text may speak of one, and hold another later."""
+    if begin.startswith("PuTTY"):
+        return mark.startswith("Private-MAC")
+    return mark == f"-----END{begin.removeprefix('BEGIN')}-----"
 
 
 def _denylists() -> Iterator[re.Pattern[str]]:
@@ -103,7 +111,8 @@ def _denylists() -> Iterator[re.Pattern[str]]:
         telegram_token.TelegramBotTokenDetector,
         twilio.TwilioKeyDetector,
     ):
-        yield from plugin.denylist
+        for pattern in plugin.denylist:  # where words need no spaces, a sentence goes on beside a key
+            yield re.compile(pattern.pattern, pattern.flags & ~re.UNICODE | re.ASCII)
 
 
 def _tokens(pattern: re.Pattern[str], text: str) -> Iterator[tuple[Span, str]]:

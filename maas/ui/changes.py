@@ -9,8 +9,8 @@ from typing import Literal
 
 from maas.records import HistoryEntry
 
-_WORD = re.compile(r"\S+|\s+")
-_MOST_WORDS = 2_000
+_WORD = re.compile(r"\S+\s*|\s+")
+_MOST_WORDS, _MOST_VERSIONS = 2_000, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,11 @@ class Version:
 
 
 def versions(history: list[HistoryEntry]) -> list[Version]:
-    """The newest first, each with what it changed in the one before."""
+    """The newest first, each of the last 20 with what it changed in the one before."""
     found, before = [], None
-    for entry in history:
-        pieces = [Piece(entry.text, "same")] if before is None else changed(before.text, entry.text)
+    for number, entry in enumerate(history):
+        told = before is not None and number >= len(history) - _MOST_VERSIONS
+        pieces = changed(before.text, entry.text) if before and told else [Piece(entry.text, "same")]
         found.append(Version(entry, pieces, before is not None and before.metadata != entry.metadata))
         before = entry
     return found[::-1]
@@ -42,7 +43,7 @@ def changed(before: str, after: str) -> list[Piece]:
     if before == after or max(len(old), len(new)) > _MOST_WORDS:
         return [Piece(after, "same")]
     pieces: list[Piece] = []
-    for operation, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for operation, a, b, c, d in SequenceMatcher(None, old, new).get_opcodes():
         if operation == "equal":
             pieces.append(Piece("".join(new[c:d]), "same"))
             continue

@@ -24,7 +24,10 @@ async def read_form(request: Request, max_bytes: int) -> FormData:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded":
-        return await FormParser(request.headers, request.stream()).parse()
+        try:
+            return await FormParser(request.headers, request.stream()).parse()
+        except MultiPartException as error:
+            raise MalformedRequestError(f"the form cannot be read: {error.message}") from None
     if kind != "multipart/form-data":
         raise MalformedRequestError(f"the body is {kind or 'of no kind'}; expected a form")
     parser = MultiPartParser(

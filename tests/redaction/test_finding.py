@@ -35,6 +35,35 @@ def test_a_secret_is_masked_whole_wherever_it_stands(kind: str, secret: str) -> 
         assert MASKS.mask(f"{before}{secret}{after}") == f"{before}[{kind}]{after}"
 
 
+@pytest.mark.parametrize(("kind", "secret"), ALL)
+def test_a_secret_is_masked_and_no_more_in_scripts_without_spaces(kind: str, secret: str) -> None:
+    for before, after in (("卡号", "是我的"), ("カードは", "です"), ("카드", "입니다")):
+        if kind != "phone":
+            assert MASKS.mask(f"{before}{secret}{after}") == f"{before}[{kind}]{after}"
+
+
+@pytest.mark.parametrize("after", [" 12/27", " 123", "-1", " 3 days ago", " 123 is the code"])
+def test_another_number_behind_a_card_is_not_the_cards(after: str) -> None:
+    gap = after[0]
+    card = gap.join(["4111", "1111", "1111", "1111"])
+    assert MASKS.mask(f"my card is {card}{after}") == f"my card is [card]{after}"
+
+
+@pytest.mark.parametrize("before", ["JWT=", "https://h/?access_token=", "/", "TOKEN=", "GOOGLE_KEY_"])
+def test_keys_as_addresses_and_env_files_hold_them(before: str) -> None:
+    keys = [secret for secret in SECRETS["key"] if secret.startswith(("eyJ", "sk-"))]
+    assert len(keys) >= 2
+    for key in keys if before != "GOOGLE_KEY_" else ["AIza" + "b" * 35]:
+        assert MASKS.mask(f"{before}{key} and on") == f"{before}[key] and on"
+
+
+def test_a_mention_of_a_key_takes_nothing_of_another_with_it() -> None:
+    public = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
+    text = f"The header reads -----BEGIN PRIVATE KEY----- and we were puzzled. Hers is\n{public}\nbye"
+    assert "and we were puzzled" in MASKS.mask(text)
+    assert MASKS.mask(f"-----BEGIN PRIVATE KEY----- is how it begins. {PEM} bye").endswith("begins. [key] bye")
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 @pytest.mark.parametrize("region", REGIONS)
 def test_what_only_looks_like_one_survives(text: str, region: str | None) -> None:

@@ -193,11 +193,22 @@ def test_exports_of_other_services_come_in(live: Live, desk: Desk, user: str) ->
     assert "2 imported" in said(done)
     again = desk.send("/ui/import", user=user, source="markdown", files={"file": ("notes.md", notes)})
     assert "0 imported, 0 changed, 2 already there" in said(again)
+    other = desk.send(
+        "/ui/import", user=user, source="markdown", files={"file": ("../trip.md", b"# Boat\n\nA ferry.\n")}
+    )
+    assert "1 imported, 0 changed" in said(other), "sections of another file replace none"
+    deep = desk.send("/ui/import", user=user, source="jsonl", files={"file": ("d.jsonl", b"[" * 100_000)})
+    assert deep.status_code == 422
     wrong = desk.send("/ui/import", user=user, source="chatgpt", files={"file": ("c.json", b"[1]")})
     assert wrong.status_code == 422
     assert str(live.brain.settings.data_dir) not in wrong.text
     assert desk.send("/ui/import", user=user, source="nothing", files={"file": ("c.json", b"[]")}).status_code == 422
     assert desk.send("/ui/import", user=user, source="maas").status_code in (400, 422)
+
+
+def test_odd_questions_and_addresses_are_no_failures(desk: Desk, user: str) -> None:
+    assert desk.get("/ui/search", user=user, q="boat", top_k="²").status_code == 200
+    assert desk.send("/ui/theme", next="//[", theme="dark").status_code < 400
 
 
 def test_a_user_is_forgotten_with_a_receipt(live: Live, desk: Desk, user: str) -> None:

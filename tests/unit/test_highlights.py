@@ -64,3 +64,11 @@ def test_bars_stay_in_their_drawing(explain: dict[str, float]) -> None:
     drawn = bars(explain)
     assert all(-WIDTH - 1e-9 <= bar.x <= bar.x + bar.width <= WIDTH + 1e-9 for bar in drawn)
     assert [bar.value for bar in drawn] == sorted((v for v in explain.values() if abs(v) >= 0.005), reverse=True)
+
+
+@pytest.mark.timeout(20)
+def test_texts_of_one_word_again_and_again_are_quick() -> None:
+    assert excerpt("harbour " * 20_000, "harbour").fragments
+    now = "x\n" * 1_000
+    assert "".join(piece.text for piece in changed("x " * 1_000, now) if piece.kind != "gone") == now
+    assert found_spans("東" * 20_000, "東東")

@@ -51,7 +51,7 @@ def _recalled(visit: Visit, grant: Grant, user: str, query: str) -> RecallRespon
 def _fields(values: Values) -> dict[str, Any]:
     fields = with_json(filled(values, _TEXT_FIELDS), "filters")
     top_k = values.get("top_k", "")
-    if top_k.isdigit() and int(top_k) in SIZES:
+    if top_k.isdecimal() and int(top_k) in SIZES:
         fields["top_k"] = int(top_k)
     return fields | {name: True for name in ("include_superseded", "rerank") if values.get(name)}
 

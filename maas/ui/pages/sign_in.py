@@ -63,5 +63,8 @@ def theme(visit: PageVisit) -> Response:
 
 def _is_ours(onward: str) -> bool:
     """Whether an address leads to a page here, and nowhere else."""
-    parts = urlsplit(onward)
+    try:
+        parts = urlsplit(onward)
+    except ValueError:
+        return False
     return not parts.scheme and not parts.netloc and onward.startswith("/ui/") and "\\" not in onward

@@ -70,7 +70,9 @@ def _foreign(visit: Visit, grant: Grant, user: str, source: str, upload: UploadF
         raise InvalidInputError(f"no format is called {source!r}; known are {', '.join(READERS)}")
     events: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(dir=visit.settings.data_dir) as folder:
-        path = Path(folder) / f"upload{Path(upload.filename or '').suffix[:10]}"
+        # Markdown sections are known by their file's name, so it keeps its own.
+        name = re.sub(r"[^\w.-]+", "_", Path(upload.filename or "").name).lstrip(".")[-100:]
+        path = Path(folder) / (name or "upload")
         with path.open("wb") as file:
             shutil.copyfileobj(upload.file, file)
         try:
