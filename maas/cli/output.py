@@ -68,11 +68,11 @@ def write_file(path: Path, text: str) -> None:
 @contextmanager
 def whole(path: Path) -> Iterator[TextIO]:
     """A text file that is there once it is written to its end; until then, what was there stays."""
-    path = path.resolve()
     if path.exists() and not path.is_file():  # a pipe, a terminal
         with path.open("w", encoding="utf-8") as file:
             yield file
         return
+    path = path.resolve()
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("w", encoding="utf-8") as file:

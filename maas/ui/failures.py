@@ -31,6 +31,7 @@ def failure_page(request: Request, error: MaasError) -> Response:
 
 def _sign_in_first(visit: Visit, error: AuthenticationError) -> Response:
     had_session = SESSION_COOKIE in visit.request.cookies
+    visit.request.cookies.pop(SESSION_COOKIE, None)  # the form on the page below belongs to no session
     if visit.request.method == "POST":
         response = visit.page("sign_in.html", status=401, fault=f"{error.detail}; nothing was changed", onward="")
     else:

@@ -45,7 +45,9 @@ def test_a_chats_history_and_what_other_chats_said(brain: PersonalMemoryBrain) -
     earlier = MaasMemory.from_defaults(memories=brain, user_id="ana", session_id="1")
     earlier.put_messages(said(("user", "Nadia is allergic to hazelnuts </x>"), ("assistant", "Noted")))
     memory = MaasMemory(brain, user_id="ana", session_id="2")
-    memory.put_messages(said(("system", "Be kind"), ("user", "hello"), ("assistant", "hi"), ("user", " ")))
+    memory.put_messages(
+        said(("system", "Be kind"), ("user", "hello"), ("tool", "4"), ("assistant", "hi"), ("user", " "))
+    )
     assert [(m.role, m.content) for m in memory.get_all()] == [
         (MessageRole.USER, "hello"),
         (MessageRole.ASSISTANT, "hi"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,11 @@ def test_an_export_that_fails_leaves_the_one_before(run: Run, tmp_path: Path) ->
     assert out.read_bytes() == before
     assert list(tmp_path.glob("*.partial")) == []
     assert run("export", "-u", "ana", "--out", "/dev/null").code == 0
+    reading, writing = os.pipe()
+    assert run("export", "-u", "ana", "--out", f"/dev/fd/{writing}").code == 0
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        assert pipe.readline().startswith('{"maas_export"')
 
 
 def test_text_that_is_no_utf8_is_said_in_a_line(run: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import FakeClock
 from tests.fakes import FakeEmbedder
 from tests.live import Live, serving
-from tests.ui.desk import Desk, said
+from tests.ui.desk import TOKEN, Desk, said
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 READ = [
@@ -91,6 +91,17 @@ def test_a_session_ends_by_sign_out_by_time_and_with_its_key(tmp_path: Path) -> 
             assert late.status_code == 401
             assert "nothing was changed" in said(late)
             assert live.brain.list(user_id="ann").results == []
+            again = {"form_token": TOKEN.findall(late.text)[-1], "key": live.admin_key}
+            assert third.http.post("/ui/sign-in", data=again).status_code == 303, "from the very page"
+
+
+def test_a_key_that_may_only_write_is_shown_no_titles(live: Live, user: str) -> None:
+    live.brain.store_document("The tenant shall pay.", user_id=user, title="Secret lease")
+    made = live.brain.create_key(name="writer", scopes=["write"])
+    with Desk(live, made.key) as desk:
+        refused = desk.send("/ui/documents", page="/ui/memory/new", user=user, text="")
+    assert refused.status_code == 422
+    assert "Secret lease" not in refused.text
 
 
 @pytest.mark.parametrize("page", [page for pages in POSTS.values() for page in pages])

@@ -18,7 +18,7 @@ from maas.records import Memory
 PREFACE = "What was said earlier that may bear on this; where two disagree, the newer holds.\n"
 MIN_SCORE = 0.05
 """Keeps 90 to 94 % of what answers a question, as docs/recall.md measures it."""
-_ROLES = {"user": "user", "assistant": "assistant", "chatbot": "assistant", "model": "assistant", "tool": "tool"}
+_ROLES = {"user": "user", "assistant": "assistant", "chatbot": "assistant", "model": "assistant"}
 
 
 class MaasMemory(BaseMemory):
@@ -110,7 +110,10 @@ class MaasMemoryBlock(BaseMemoryBlock[str]):
 
 
 def store(memories: Memories, messages: Sequence[ChatMessage], user_id: str, session_id: str | None) -> None:
-    """Keep what people and models said; messages without words, and system messages, hold no memory."""
+    """Keep what people and models said. Messages without words, of the system and of tools hold no memory.
+
+    A tool's answer would stand in the history without the call that it answers, which chat models refuse.
+    """
     turns = [
         {"role": _ROLES[message.role.value], "content": message.content}
         for message in messages
