@@ -42,6 +42,7 @@ def add_memory(
     metadata: Annotated[dict[str, Any] | None, Field(description="Facts to filter by later.")] = None,
     session_id: Annotated[str | None, Field(description="The conversation it belongs to.")] = None,
     created_at: Annotated[str | None, Field(description="When it was said, ISO 8601; default: now.")] = None,
+    expires_at: Annotated[str | None, Field(description="When to forget it, ISO 8601; default: never.")] = None,
     supersedes: Annotated[str | None, Field(description="Id of the memory that is no longer true.")] = None,
 ) -> StoreResponse:
     """Remember something the user said or wants kept. It is stored word for word; a repetition is stored once.
@@ -53,7 +54,12 @@ def add_memory(
         text,
         user_id=here.user(user_id),
         **_given(
-            messages=messages, metadata=metadata, session_id=session_id, created_at=created_at, supersedes=supersedes
+            messages=messages,
+            metadata=metadata,
+            session_id=session_id,
+            created_at=created_at,
+            expires_at=expires_at,
+            supersedes=supersedes,
         ),
     )
     here.count_stored(response)

@@ -117,6 +117,16 @@ def test_a_fact_that_changed_replaces_the_old_one(connect: Connect) -> None:
     with_client(connect, use)
 
 
+def test_a_memory_may_have_an_end(connect: Connect) -> None:
+    async def use(client: Client) -> None:
+        await called(client, "add_memory", text="the code is 1", expires_at="2001-01-01T00:00:00Z")
+        await called(client, "add_memory", text="the code is 2", expires_at="2999-01-01T00:00:00Z")
+        found = await called(client, "search_memories", query="the code")
+        assert [note["text"] for note in found["results"]] == ["the code is 2"]
+
+    with_client(connect, use)
+
+
 def test_tools_are_named_and_hinted(connect: Connect) -> None:
     async def use(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
