@@ -79,3 +79,21 @@ def test_a_document_is_kept_and_reindexed(brain: PersonalMemoryBrain, postgres_s
         assert "island 77" in found[0].text
     brain.delete_document(made.id, user_id="ana")
     assert texts(brain, "island") == []
+
+
+def test_a_document_is_prolonged_and_leaves_what_it_replaced(brain: PersonalMemoryBrain, clock: FakeClock) -> None:
+    tokyo = brain.store("I live in Tokyo", user_id="ana").results[0].id
+    lease = {"text": "I live in Osaka now.", "user_id": "ana"}
+    document = brain.store_document(**lease, expires_at=clock() + timedelta(hours=1))
+    assert brain.store_document(**lease).id == document.id
+    clock.advance(hours=2)
+    assert texts(brain, "Osaka")[0] == lease["text"]
+    brain.store(**lease, dedupe="semantic", supersedes=tokyo)
+    assert "I live in Tokyo" not in texts(brain, "where do I live")
+    brain.delete_document(document.id)
+    assert texts(brain, "where do I live") == ["I live in Tokyo"]
+    old = brain.store("PIN 1234", user_id="ana", key="k", expires_at=clock() + timedelta(hours=1)).results[0].id
+    clock.advance(hours=2)
+    assert brain.store("PIN 5678", user_id="ana", key="k", supersedes=old).results[0].event == "ADD"
+    lines = list(brain.export_user("ana"))
+    assert brain.import_memories(lines, user_id="ben").imported == 2
