@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from sqlalchemy import make_url
@@ -233,11 +233,7 @@ def _put_aside(database: Path, key: str | None) -> Path:
 def _erased_since(database: Path, key: str | None, made_at: datetime) -> set[tuple[str, str]]:
     """(tenant, digest of the user's id) of erasures that a backup does not know of; none of a damaged database."""
     query = "SELECT tenant_id, user_id FROM audit_log WHERE action = 'erase' AND outcome = 'done' AND at >= ?"
-    try:
-        with closing(_connect(database, key)) as connection:
-            return set(connection.execute(query, (to_microseconds(made_at),)).fetchall())
-    except database_errors(ConfigError):
-        return set()
+    return set(_rows(database, key, query, to_microseconds(made_at)))
 
 
 def _ended_keys(database: Path, key: str | None) -> list[_EndedKey]:
@@ -246,23 +242,24 @@ def _ended_keys(database: Path, key: str | None) -> list[_EndedKey]:
         "SELECT tenant_id, id, revoked_at, expires_at FROM api_keys"
         " WHERE revoked_at IS NOT NULL OR expires_at IS NOT NULL"
     )
-    try:
-        with closing(_connect(database, key)) as connection:
-            rows = connection.execute(query).fetchall()
-    except database_errors(ConfigError):
-        return []
+    rows = _rows(database, key, query)
     return [(tenant, name, *(at and from_microseconds(at) for at in ends)) for tenant, name, *ends in rows]
 
 
 def _backups_since(database: Path, key: str | None, made_at: datetime) -> list[_Copy]:
     """Backups that one made at ``made_at`` does not list; none of a damaged database."""
     query = "SELECT path, sha256, made_at FROM backups WHERE made_at >= ? ORDER BY number"
+    rows = _rows(database, key, query, to_microseconds(made_at))
+    return [(path, sha256, from_microseconds(at)) for path, sha256, at in rows]
+
+
+def _rows(database: Path, key: str | None, query: str, *parameters: int) -> list[Any]:
+    """What the database that is to be replaced answers; nothing if it is damaged."""
     try:
         with closing(_connect(database, key)) as connection:
-            rows = connection.execute(query, (to_microseconds(made_at),)).fetchall()
+            return connection.execute(query, parameters).fetchall()
     except database_errors(ConfigError):
         return []
-    return [(path, sha256, from_microseconds(at)) for path, sha256, at in rows]
 
 
 def _brought_up(

@@ -51,9 +51,7 @@ def list_documents(call: PlainCall) -> Response:
     grant = call.grant("read")
     request = call.query(DocumentListRequest)
     grant.check_user(request.user_id)
-    page = grant.brain.list_documents(**given(request))
-    shown = [_reading(call).shown(document) for document in page.results]
-    return answer(page.model_copy(update={"results": shown}))
+    return answer(_reading(call).shown_page(grant.brain.list_documents(**given(request))))
 
 
 @router.get(

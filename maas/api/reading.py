@@ -10,7 +10,7 @@ import structlog
 
 from maas.brain import PersonalMemoryBrain
 from maas.errors import MaasError
-from maas.records import Document
+from maas.records import Document, DocumentPage
 
 _log = structlog.get_logger("maas.api")
 
@@ -61,6 +61,9 @@ class BackgroundReading:
         with self._wake:
             waits = document.state == "interrupted" and self._has(document.id) and not self._stopping
         return document.model_copy(update={"state": "reading"}) if waits else document
+
+    def shown_page(self, page: DocumentPage) -> DocumentPage:
+        return page.model_copy(update={"results": [self.shown(document) for document in page.results]})
 
     def stop(self) -> None:
         """Let the passages at hand be written, then stop; they are read on at the next start."""

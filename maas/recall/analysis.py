@@ -22,10 +22,12 @@ _MARKS = (
 )
 WORD = re.compile(rf"(?:[^\W_]|[{_MARKS}])+(?:['’](?:[^\W_]|[{_MARKS}])+)*|[\u2600-\u27bf\U0001f300-\U0001faff]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-    "\uf900-\ufaff\U00020000-\U0003ffff]+"
+# Thai to Khmer, kana, ideographs and hangul: no space stands between their words.
+UNSPACED_SIGNS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
 )
+UNSPACED = re.compile(f"[{UNSPACED_SIGNS}]+")
 
 _STOP_WORDS = frozenset(
     """a about am an and any are as at be because been being but by can could did do does doing down during each few for
@@ -71,14 +73,14 @@ def _terms(word: str, *, pairs_only: bool) -> Iterator[str]:
     end = 0
     for run in UNSPACED.finditer(word):
         if run.start() > end:
-            yield from filter(None, _stems([word[end : run.start()]]))  # an apostrophe alone is no term
+            yield from _stems([word[end : run.start()]])
         characters = run.group()
         if len(characters) == 1 or not pairs_only:
             yield from characters
         yield from (characters[i : i + 2] for i in range(len(characters) - 1))
         end = run.end()
     if end < len(word):
-        yield from filter(None, _stems([word[end:]]))
+        yield from _stems([word[end:]])
 
 
 def _stems(words: list[str]) -> list[str]:
@@ -88,7 +90,8 @@ def _stems(words: list[str]) -> list[str]:
     stems: list[str] = stemmer.stemWords([word[:MAX_TERM_LENGTH] for word in words])
     if "'" not in "".join(words):  # then no stem is empty either
         return stems
-    return [
+    terms = (
         stem.replace("'", "") or word.replace("'", "")[:MAX_TERM_LENGTH]
         for stem, word in zip(stems, words, strict=True)
-    ]
+    )
+    return [term for term in terms if term]  # an apostrophe alone is none

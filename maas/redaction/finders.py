@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from maas.errors import ConfigError
+from maas.recall.analysis import UNSPACED_SIGNS
 
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumberMatch
@@ -34,9 +35,6 @@ _NETWORKS = re.compile(
     r"|(?:60|6[245]|35|50|5[678])\d{14,17}"
 )
 
-# Thai to Khmer, kana, ideographs and hangul: a sentence goes on beside an address without a space.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-
 
 def _address(other: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns of ``local`` and ``domain``, none of whose characters is of ``other``."""
@@ -48,7 +46,8 @@ def _address(other: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     return re.compile(local), re.compile(domain)
 
 
-_ADDRESSES = (_address(_UNSPACED), _address("\0"))
+# First without the scripts in which a sentence goes on beside an address without a space.
+_ADDRESSES = (_address(UNSPACED_SIGNS), _address("\0"))
 _WITH_PLUS = re.compile(r"[+＋]\D{0,3}\d")
 _DIALLED = re.compile(r"(?:\d\D{0,4}){7}")
 _FEWEST_DIGITS = 7

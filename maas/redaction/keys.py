@@ -15,14 +15,14 @@ from maas.redaction.finders import Span, missing
 _ALONE = r"(?<![A-Za-z0-9_-])"
 _JWT = r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"
 _MORE = (
-    r"(?<![A-Za-z0-9])maas_[A-Za-z0-9]{1,64}_\w{32}",
-    r"(?<![A-Za-z0-9])github_pat_\w{22}",
-    r"(?<![A-Za-z0-9])sk-(?:ant|proj|svcacct)-[\w-]{20}",
-    r"(?<![A-Za-z0-9])sk_test_\w{24}",
-    r"(?<![A-Za-z0-9])AIza[\w-]{35}",
-    r"(?<![A-Za-z0-9])npm_[A-Za-z0-9]{36}",
-    r":_authToken=[ \t]*[^\s]{1,200}",
+    r"maas_[A-Za-z0-9]{1,64}_\w{32}",
+    r"github_pat_\w{22}",
+    r"sk-(?:ant|proj|svcacct)-[\w-]{20}",
+    r"sk_test_\w{24}",
+    r"AIza[\w-]{35}",
+    r"npm_[A-Za-z0-9]{36}",
 )
+_NPM_SETTING = re.compile(r":_authToken=[ \t]*[^\s]{1,200}")
 # detect-secrets finds the beginning of a token; the rest of it belongs to the secret.
 _REST = re.compile(r"[A-Za-z0-9_+/=-]*(?:\.[A-Za-z0-9_+/=-]+)*")
 _KEY_MARKS = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]{0,40}-----|Private-MAC: *[0-9a-f]{0,64}")
@@ -44,7 +44,8 @@ class Keys:
         self._patterns = [
             *_denylists(),
             *(re.compile(_ALONE + pattern.pattern) for pattern in openai.OpenAIDetector.denylist),
-            *(re.compile(pattern) for pattern in _MORE),
+            *(re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})") for pattern in _MORE),
+            _NPM_SETTING,
         ]
         self._signed = re.compile(_ALONE + _JWT)
 

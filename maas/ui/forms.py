@@ -23,17 +23,16 @@ async def read_form(request: Request, max_bytes: int) -> FormData:
         MalformedRequestError: another kind of body, or one that is cut off.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    parser: FormParser | MultiPartParser
     if kind == "application/x-www-form-urlencoded":
-        try:
-            return await FormParser(request.headers, request.stream()).parse()
-        except MultiPartException as error:
-            raise MalformedRequestError(f"the form cannot be read: {error.message}") from None
-    if kind != "multipart/form-data":
+        parser = FormParser(request.headers, request.stream())
+    elif kind == "multipart/form-data":
+        parser = MultiPartParser(
+            request.headers, request.stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=max_bytes
+        )
+        parser.spool_max_size = max_bytes
+    else:
         raise MalformedRequestError(f"the body is {kind or 'of no kind'}; expected a form")
-    parser = MultiPartParser(
-        request.headers, request.stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=max_bytes
-    )
-    parser.spool_max_size = max_bytes
     try:
         return await parser.parse()
     except MultiPartException as error:

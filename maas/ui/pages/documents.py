@@ -34,8 +34,7 @@ def add(visit: PageVisit) -> Response:
     except (InvalidInputError, PayloadTooLargeError) as error:
         return _page(visit, grant, user, values, faults(error), error.status)
     if document.state == "interrupted":
-        reading: BackgroundReading = visit.request.app.state.reading
-        reading.add(grant.brain, document)
+        _reading(visit).add(grant.brain, document)
     return visit.to("documents", user=user, done="kept")
 
 
@@ -47,12 +46,16 @@ def forget(visit: PageVisit) -> Response:
     return visit.to("documents", user=user, done="forgotten")
 
 
+def _reading(visit: Visit) -> BackgroundReading:
+    reading: BackgroundReading = visit.request.app.state.reading
+    return reading
+
+
 def _page(visit: Visit, grant: Grant, user: str, values: Values, wrong: dict[str, str], status: int = 200) -> Response:
     page = DocumentPage(results=[])
     if visit.can("read"):  # a key that may only write comes here with a fault
-        page = grant.brain.list_documents(user_id=user, limit=_PAGE, cursor=values.get("after") or None)
-        waiting: BackgroundReading = visit.request.app.state.reading
-        page = page.model_copy(update={"results": [waiting.shown(document) for document in page.results]})
+        kept = grant.brain.list_documents(user_id=user, limit=_PAGE, cursor=values.get("after") or None)
+        page = _reading(visit).shown_page(kept)
     reading = any(document.state == "reading" for document in page.results)
     template = "_documents.html" if visit.partial else "documents.html"
     return visit.page(
