@@ -179,8 +179,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
     def _store_items(
         self, items: Sequence[Item], idempotency_key: str | None, requests: Sequence[Request]
     ) -> StoreResponse:
-        now, moved = self._clock(), dict[str, tuple[Scope, Memory]]()
-        self._purge_taken_keys(items, now)
+        moved: dict[str, tuple[Scope, Memory]] = {}
 
         def forget(transaction: WriteTransaction, scope: Scope, memories: Sequence[Memory]) -> None:
             self._contexts.forget(transaction, scope, memories)
@@ -188,7 +187,7 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
 
         fingerprint = self._embedder.fingerprint
         storer = Storer(self._store, self._encode_all, fingerprint, self.actor, self._ids, self.settings.dedupe, forget)
-        response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), now)
+        response = storer.run(items, Repeatable(self.tenant, idempotency_key, "store", requests), self._clock())
         changed: dict[tuple[Scope, str], list[str]] = {}
         for item, result in zip(items, response.results, strict=True):
             if item.session_id and (result.event == "ADD" or result.id in moved):
@@ -199,25 +198,6 @@ class PersonalMemoryBrain(Administration, Documents, Overviews, Portability, Pro
             if before.session_id is not None:
                 self._contexts.settle(scope, before.session_id, around=(before.created_at, before.created_at))
         return response
-
-    def _purge_taken_keys(self, items: Sequence[Item], now: datetime) -> None:
-        """What has expired stays gone: it does not come back as an earlier version of what now takes its key."""
-        keys: dict[Scope, set[str]] = {}
-        for item in items:
-            if item.key is not None:
-                keys.setdefault(item.scope, set()).add(item.key)
-        if not keys:
-            return
-        with self._store.read() as transaction:
-            held = {scope: transaction.by_key(scope, taken).values() for scope, taken in keys.items()}
-        for scope, memories in held.items():
-            if any(memory.expires_at is not None and memory.expires_at <= now for memory in memories):
-                with self._store.read() as transaction:
-                    gone = {memory.id for memory in transaction.expired(scope, now)}
-                self._purge_user(scope, now)
-                for item in items:
-                    if item.scope == scope and item.supersedes in gone:
-                        item.supersedes = None
 
     # -- recall --------------------------------------------------------------------------------------------------
 

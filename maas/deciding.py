@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from maas.errors import FieldError, InvalidInputError
-from maas.items import Item, Vector, indexed_text, text_hash
+from maas.items import Item, Vector, hash_of, indexed_text
 from maas.records import Event, Memory, Scope
 from maas.storage.protocol import ReadTransaction
 from maas.storage.values import Where
@@ -21,12 +21,16 @@ PROVISIONAL = "+"
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``memory`` is the state after this item: new, changed, or the known one as it was."""
+    """``memory`` is the state after this item: new, changed, or the known one as it was.
+
+    ``expired`` held the key that a new one takes, and goes: what has expired does not come back as an earlier version.
+    """
 
     item: Item
     event: Event
     memory: Memory
     before: Memory | None = None
+    expired: Memory | None = None
 
     @property
     def needs_vector(self) -> bool:
@@ -74,6 +78,8 @@ class _Decider:
         self._by_hash = transaction.by_hash(scope, hashes, now) if hashes else {}
         keys = {item.key for item in items if item.key is not None}
         self._by_key = transaction.by_key(scope, keys) if keys else {}
+        over = [key for key, known in self._by_key.items() if known.expires_at is not None and known.expires_at <= now]
+        self._expired = {key: self._by_key.pop(key) for key in over}
         self._added: list[tuple[Vector, Memory]] = []
         # Memories of the snapshot that an item so far has replaced or superseded; those superseded and not said again.
         self._stale: set[str] = set()
@@ -87,17 +93,17 @@ class _Decider:
             if decision.before is not None:  # what it said before is known no more, and it is current
                 self._forget(decision.before.id)
                 self._hidden.discard(decision.before.id)
-                kept = [(v, m) for v, m in self._added if m.id != decision.memory.id]
-                if not decision.needs_vector:  # in the same words
-                    kept += [(v, decision.memory) for v, m in self._added if m.id == decision.memory.id]
-                self._added = kept
+                self._added = [
+                    (vector, decision.memory if memory.id == decision.memory.id else memory)
+                    for vector, memory in self._added
+                    if memory.id != decision.memory.id or not decision.needs_vector
+                ]
             memory = decision.memory
-            words = text_hash(memory.text, memory.role, memory.name, memory.agent_id, memory.session_id)
-            self._by_hash[words] = memory
+            self._by_hash[item.text_hash if decision.before is None else hash_of(memory)] = memory
             if memory.key is not None:
                 self._by_key[memory.key] = memory
             if item.vector is not None:
-                self._added.append((item.vector, decision.memory))
+                self._added.append((item.vector, memory))
         if item.supersedes is not None and item.supersedes != decision.memory.id:
             self._forget(item.supersedes)
             self._hidden.add(item.supersedes)
@@ -122,7 +128,7 @@ class _Decider:
 
     def _keep(self, item: Item, known: Memory) -> Decision:
         """Said again: it lives as long as the longest-lived of those who say it."""
-        if known.expires_at is None or (item.expires_at is not None and item.expires_at <= known.expires_at):
+        if lasts(known.expires_at, item.expires_at):
             return Decision(item, "NONE", known)
         if known.document_id is not None:  # a passage stays whole, and goes with its document
             return self._add(item)
@@ -149,7 +155,7 @@ class _Decider:
             superseded_at=None,
             version=1,
         )
-        return Decision(item, "ADD", memory)
+        return Decision(item, "ADD", memory, expired=self._expired.pop(item.key, None) if item.key else None)
 
     def _merge(self, item: Item, known: Memory) -> Decision:
         """Same key: what is said now replaces what was said, and makes it current again."""
@@ -189,6 +195,11 @@ class _Decider:
                 place = f"{item.place}.supersedes" if item.place else "supersedes"
                 message = f"names {item.supersedes!r}, which is no memory of this user"
                 raise InvalidInputError(f"{place}: {message}", errors=[FieldError(place, message)])
+
+
+def lasts(expires_at: datetime | None, until: datetime | None) -> bool:
+    """Whether what expires at the one time is kept ``until`` the other; None: for ever."""
+    return expires_at is None or (until is not None and until <= expires_at)
 
 
 def _twins(item: Item, memory: Memory) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from maas.auditing import record
+from maas.deciding import lasts
 from maas.embedders.protocol import Embedder
 from maas.idempotency import Repeatable
 from maas.ids import sole
@@ -54,11 +55,9 @@ class Documents:
             ConflictError: the same text is being read by another process.
         """
         document = self.add_document(text, user_id=user_id, idempotency_key=idempotency_key, **fields)
-        return (
-            document
-            if document.state == "done"
-            else self.read_document(document.id, user_id=document.user_id, on_progress=on_progress)
-        )
+        if document.state == "done":
+            return document
+        return self.read_document(document.id, user_id=document.user_id, on_progress=on_progress)
 
     def add_document(self, text: str, *, user_id: str, idempotency_key: str | None = None, **fields: Any) -> Document:
         """Keep the text; :meth:`read_document` makes it recallable."""
@@ -70,12 +69,13 @@ class Documents:
             answered = repeatable.replay(transaction, now)
             known = transaction.document(scope, answered["id"]) if answered else None
             known = known or transaction.document_by_hash(scope, _hash(request))
-            if known is not None and answered is None and _is_over(known, now):
-                transaction.delete_document(scope, known.id)
-                known = None
-            elif known is not None and answered is None and not _lasts(known, request.expires_at):
-                transaction.keep_document(scope, known.id, request.expires_at)
-                known = transaction.document(scope, known.id)
+            if known is not None and answered is None:
+                if _is_over(known, now):
+                    transaction.delete_document(scope, known.id)
+                    known = None
+                elif not lasts(known.expires_at, request.expires_at):
+                    transaction.keep_document(scope, known.id, request.expires_at)
+                    known = transaction.document(scope, known.id)
             if known is None:
                 given = request.model_dump(exclude={"text", "created_at"})
                 known = DocumentRow(
@@ -170,11 +170,6 @@ class Documents:
 
 def _is_over(document: DocumentRow, now: datetime) -> bool:
     return document.expires_at is not None and document.expires_at <= now
-
-
-def _lasts(document: DocumentRow, until: datetime | None) -> bool:
-    """Whether it is kept as long as something that is kept ``until`` then, or for ever."""
-    return document.expires_at is None or (until is not None and until <= document.expires_at)
 
 
 def _hash(request: DocumentRequest) -> bytes:

@@ -24,7 +24,7 @@ from maas.contexts import Contexts, context_space
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import FieldError, InvalidInputError
 from maas.idempotency import Repeatable
-from maas.items import Vector, indexed_text, text_hash
+from maas.items import Vector, hash_of, indexed_text
 from maas.recall.analysis import document_terms
 from maas.records import HistoryEntry, ImportReport, Memory, Scope
 from maas.redaction import Redactor
@@ -154,7 +154,7 @@ class Importer:
         imported: Counter[Scope] = Counter()
         lines = reembedded = 0
         users: set[str] = set()
-        superseders: set[tuple[Scope, str]] = set()
+        superseders: dict[Scope, set[str]] = defaultdict(set)
         left: list[tuple[Scope, MemoryFields]] = []
         spooled = memories.read()
         while page := list(islice(spooled, PAGE)):
@@ -170,13 +170,13 @@ class Importer:
                 added = {parsed.line.memory.id for parsed in new}
                 known = [parsed.line.memory for parsed, _ in ours if parsed.line.memory.id not in added]
                 left += [(scope, memory) for memory in known if memory.superseded_by is not None]
-                superseders |= {(scope, by) for p in new if (by := p.line.memory.superseded_by) is not None}
+                superseders[scope] |= {by for p in new if (by := p.line.memory.superseded_by) is not None}
                 imported[scope] += len(new)
                 reembedded += sum(parsed.vector is None for parsed in new)
                 sessions |= {(scope, p.line.memory.session_id) for p, _ in own if p.line.memory.session_id}
-        for scope, superseder in superseders:  # of an export that was cut off, it may be missing
-            if not transaction.existing_ids(scope, [superseder]):
-                transaction.revive(scope, superseder)
+        for scope, ids in superseders.items():  # of an export that was cut off, some may be missing
+            for missing in ids - transaction.existing_ids(scope, ids):
+                transaction.revive(scope, missing)
         for scope, memory in left:
             _supersede_again(transaction, scope, memory, now)
         for scope, count in imported.items():
@@ -292,7 +292,7 @@ class Importer:
         ]
         return NewMemory(
             memory=memory,
-            text_hash=text_hash(memory.text, memory.role, memory.name, memory.agent_id, memory.session_id),
+            text_hash=hash_of(memory),
             terms=document_terms(indexed_text(memory.text, memory.name)),
             vector=vector,
             stored_at=parsed.line.stored_at,
@@ -323,7 +323,6 @@ def _add_document(transaction: WriteTransaction, scope: Scope, line: DocumentLin
         return False
     if transaction.document_by_hash(scope, row.text_hash) is not None:
         raise _fault(f"document {row.id}", "has the text of another document of this user")
-    transaction.tag(scope)
     transaction.add_document(scope, row, line.source)
     return True
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maas.recall.analysis import document_terms
-from maas.records import Dedupe, Role, Scope, Similar
+from maas.records import Dedupe, Memory, Role, Scope, Similar
 from maas.requests import StoreRequest
 
 Vector = NDArray[np.float32]
@@ -62,6 +62,11 @@ def text_hash(text: str, role: str | None, name: str | None, agent_id: str | Non
     """Equal for repetitions. The same "ok" in another session, or by someone else, is another memory."""
     said = json.dumps([agent_id, session_id, role, name, text], ensure_ascii=False)
     return hashlib.blake2b(said.encode(), digest_size=16).digest()
+
+
+def hash_of(memory: Memory) -> bytes:
+    """The :func:`text_hash` of a memory."""
+    return text_hash(memory.text, memory.role, memory.name, memory.agent_id, memory.session_id)
 
 
 def items_of(request: StoreRequest, tenant: str, place: str = "") -> list[Item]:

@@ -17,7 +17,7 @@ import numpy as np
 from maas.embedders.passages import PassageReader, SeparateReader, passage_reader
 from maas.embedders.protocol import Embedder, Vectors
 from maas.errors import ConflictError, NotFoundError
-from maas.items import text_hash
+from maas.items import hash_of
 from maas.recall.analysis import document_terms
 from maas.recall.passages import passages
 from maas.records import Document, Memory, Scope
@@ -176,7 +176,7 @@ class Reading:
             start=start,
             end=end,
         )
-        said = text_hash(memory.text, None, None, memory.agent_id, memory.session_id)
+        said = hash_of(memory)
         history = [version_entry(memory, "ADD", now, self._actor)]
         return NewMemory(memory, said, document_terms(memory.text), vector, now, history)
 

@@ -17,7 +17,7 @@ from maas.auditing import record
 from maas.deciding import PROVISIONAL, Decision, decide
 from maas.embedders.protocol import Vectors
 from maas.idempotency import Repeatable
-from maas.items import Item, Vector, indexed_text, text_hash
+from maas.items import Item, Vector, hash_of, indexed_text
 from maas.recall.analysis import document_terms
 from maas.records import Event, HistoryEntry, Memory, Scope, Similar, StoreResponse, StoreResult
 from maas.settings import DedupeSettings
@@ -113,6 +113,8 @@ def apply(
     for decision in decisions:
         if decision.event == "ADD":
             scope = decision.item.scope
+            if decision.expired is not None:
+                transaction.delete(scope, decision.expired.id)
             memory = decision.memory.model_copy(update={"id": transaction.tag(scope) + new_id()})
             ids[scope, decision.memory.id] = memory.id
             added[scope].append(_new_row(decision.item, memory, now, actor))
@@ -181,7 +183,7 @@ def replacement(
     changed = indexed_text(before.text, before.name) != indexed_text(memory.text, memory.name)
     return Replacement(
         memory=memory,
-        text_hash=text_hash(memory.text, memory.role, memory.name, memory.agent_id, memory.session_id),
+        text_hash=hash_of(memory),
         entry=version_entry(memory, "UPDATE", memory.updated_at, actor, said_at),
         terms=document_terms(indexed_text(memory.text, memory.name)) if changed else None,
         vector=vector if changed else None,
@@ -189,7 +191,7 @@ def replacement(
 
 
 def _moving(decisions: Sequence[Decision]) -> dict[Scope, list[Memory]]:
-    """By user, memories of the store, as they are, that get other words or another place in a session."""
+    """By user, memories of the store, as they are, that get other words or another place in a session, or go."""
     first: dict[tuple[Scope, str], Memory] = {}
     moving: dict[tuple[Scope, str], Memory] = {}
     for decision in decisions:
@@ -202,6 +204,9 @@ def _moving(decisions: Sequence[Decision]) -> dict[Scope, list[Memory]]:
     found: dict[Scope, list[Memory]] = defaultdict(list)
     for (scope, _), memory in moving.items():
         found[scope].append(memory)
+    for decision in decisions:
+        if decision.expired is not None:
+            found[decision.item.scope].append(decision.expired)
     return found
 
 
@@ -231,8 +236,11 @@ def _audit(
     """One entry for each user something was written for."""
     written: dict[Scope, list[str]] = defaultdict(list)
     for decision, memory_id in zip(decisions, ids, strict=True):
+        scope = decision.item.scope
         if decision.event != "NONE":
-            written[decision.item.scope].append(memory_id)
+            written[scope].append(memory_id)
+        if decision.expired is not None:
+            record(transaction, scope.tenant, actor, "purge", now, user_id=scope.user_id, count=1)
     for scope, own in written.items():
         subject = own[0] if len(own) == 1 else None
         record(transaction, scope.tenant, actor, "store", now, user_id=scope.user_id, subject=subject, count=len(own))
